@@ -1,0 +1,35 @@
+//! The condition types that Rolecall writes. Their reasons come from `controller::outcome` alone.
+
+/// Everything desired is true, and was seen to be.
+pub const READY: &str = "Ready";
+/// kstatus: work is under way. Absent when not true.
+pub const RECONCILING: &str = "Reconciling";
+/// kstatus: only a person can help. Absent when not true.
+pub const STALLED: &str = "Stalled";
+/// The documents in the bucket are byte for byte ours.
+pub const ISSUER_PUBLISHED: &str = "IssuerPublished";
+/// An anonymous HTTPS fetch, as STS does it, returned them.
+pub const ISSUER_VERIFIED: &str = "IssuerVerified";
+/// URL, audiences and tags of the IAM OIDC provider are right.
+pub const PROVIDER_READY: &str = "ProviderReady";
+/// All roles are right.
+pub const ROLES_READY: &str = "RolesReady";
+/// All Secrets are right.
+pub const SECRETS_READY: &str = "SecretsReady";
+/// Something differs from what was last made true.
+pub const DRIFTED: &str = "Drifted";
+/// The operator's own AWS identity may do what this spec needs.
+pub const OPERATOR_PERMISSIONS: &str = "OperatorPermissionsSufficient";
+/// AWS was read within the interval.
+pub const SNAPSHOT_FRESH: &str = "SnapshotFresh";
+
+/// Something that is not ours stands where a request's role or Secret belongs.
+pub const CONFLICT: &str = "Conflict";
+/// Upstream: the namespace of `secretRef` does not exist.
+pub const MISSING_TARGET_NAMESPACE: &str = "MissingTargetNamespace";
+/// Upstream: the request could not be made true.
+pub const CREDENTIALS_PROVISION_FAILURE: &str = "CredentialsProvisionFailure";
+/// Upstream: the request is for another cloud.
+pub const IGNORED: &str = "Ignored";
+/// Upstream: the operator's AWS identity lacks permissions for this request.
+pub const INSUFFICIENT_CLOUD_CREDS: &str = "InsufficientCloudCreds";

@@ -1,0 +1,94 @@
+//! What is refused before any write, whoever asks for it: guardrails, limits, collisions.
+
+use std::collections::BTreeMap;
+
+use super::request::{ReadRequest, RequestId, RequestRefused};
+use super::role::DesiredRole;
+use super::secret::SecretKey;
+use crate::api::cluster_identity::Guardrails;
+use crate::policy::Effect;
+use crate::policy::pattern::{contains, matches, tidy_action};
+
+/// Characters of all inline policies of a role together, without white space (IAM quota, not raisable).
+pub const INLINE_POLICY_LIMIT: usize = 10_240;
+/// Characters of a trust policy by default; the account's own quota may be larger.
+pub const DEFAULT_TRUST_LIMIT: usize = 2_048;
+
+/// Checks a request against the guardrails of its ClusterIdentity.
+pub fn check(guardrails: &Guardrails, request: &ReadRequest) -> Result<(), RequestRefused> {
+    let namespace = &request.secret.namespace;
+    if !guardrails.allowed_secret_namespaces.iter().any(|pattern| matches(pattern, namespace)) {
+        return Err(RequestRefused::NamespaceNotAllowed {
+            namespace: namespace.clone(),
+            allowed: guardrails.allowed_secret_namespaces.join(", "),
+        });
+    }
+    for (index, entry) in request.statements.iter().enumerate() {
+        if entry.effect == Effect::Deny {
+            continue;
+        }
+        for action in &entry.actions {
+            if let Some(guardrail) = guardrails.denied_actions.iter().find(|denied| asks_for(action, denied)) {
+                return Err(RequestRefused::DeniedAction {
+                    index,
+                    action: action.clone(),
+                    guardrail: guardrail.clone(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether an action pattern asks for all that `denied` names. A question too large to decide counts as yes.
+fn asks_for(action: &str, denied: &str) -> bool {
+    contains(&tidy_action(action), &tidy_action(denied)).unwrap_or(true)
+}
+
+/// Checks a role against IAM's limits. `trust_limit` is the account's quota, in characters.
+pub fn check_limits(role: &DesiredRole, trust_limit: usize) -> Result<(), RequestRefused> {
+    for (document, text) in [("inline policy", &role.permissions.text), ("trust policy", &role.trust.text)] {
+        let legal = |c: &char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{FF}');
+        if let Some(character) = text.chars().find(|c| !legal(c)) {
+            return Err(RequestRefused::IllegalCharacter { document, character });
+        }
+    }
+    let length = role.permissions.counted_length();
+    if length > INLINE_POLICY_LIMIT {
+        return Err(RequestRefused::PolicyTooLong { length, limit: INLINE_POLICY_LIMIT });
+    }
+    let length = role.trust.counted_length();
+    if length > trust_limit {
+        return Err(RequestRefused::TrustTooLong { length, limit: trust_limit });
+    }
+    Ok(())
+}
+
+/// The requests that collide with others, each with its refusal. IAM compares role names without case.
+pub fn collisions<'a>(
+    wanted: impl Iterator<Item = (&'a RequestId, &'a DesiredRole, &'a SecretKey)> + Clone,
+) -> BTreeMap<RequestId, RequestRefused> {
+    let mut by_secret: BTreeMap<&SecretKey, Vec<&RequestId>> = BTreeMap::new();
+    let mut by_role: BTreeMap<String, Vec<&RequestId>> = BTreeMap::new();
+    for (id, role, secret) in wanted.clone() {
+        by_secret.entry(secret).or_default().push(id);
+        by_role.entry(role.name.to_ascii_lowercase()).or_default().push(id);
+    }
+    let mut refused = BTreeMap::new();
+    for (id, role, secret) in wanted {
+        let others = |ids: &[&RequestId]| {
+            ids.iter().filter(|other| **other != id).map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        let (same_secret, same_role) = (others(&by_secret[secret]), others(&by_role[&role.name.to_ascii_lowercase()]));
+        if !same_secret.is_empty() {
+            refused.insert(
+                id.clone(),
+                RequestRefused::SecretCollision { secret: secret.to_string(), others: same_secret },
+            );
+        } else if !same_role.is_empty() {
+            refused
+                .insert(id.clone(), RequestRefused::RoleNameCollision { role: role.name.clone(), others: same_role });
+        }
+    }
+    refused
+}

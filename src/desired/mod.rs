@@ -1,0 +1,311 @@
+//! What should be: everything that a ClusterIdentity and its requests ask for, computed from data alone.
+
+pub mod guardrails;
+pub mod issuer;
+pub mod keys;
+pub mod names;
+pub mod partition;
+pub mod request;
+pub mod role;
+pub mod secret;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::cluster_identity::{Adoption, ManagementPolicy};
+use crate::api::{ClusterIdentitySpec, CredentialsRequestSpec};
+use issuer::{DesiredIssuer, DesiredObject, JWKS_KEY, desired_issuer, jwks_document};
+use keys::{KeySource, KeysRefused, RememberedKey, WantedKey, wanted_keys};
+use request::{ReadRequest, Reading, RequestId, RequestRefused};
+use role::{DesiredRole, desired_role};
+use secret::{DesiredSecret, credentials};
+
+/// All that a pass starts from, read and nothing more.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// The ClusterIdentity, `namespace/name`.
+    pub identity: String,
+    /// Its spec.
+    pub spec: ClusterIdentitySpec,
+    /// The account that the AWS credentials belong to, 12 digits.
+    pub account: String,
+    /// The account's quota on trust policies, in characters; `None` for AWS's default.
+    pub trust_limit: Option<usize>,
+    /// The sources of signing keys.
+    pub keys: Vec<KeySource>,
+    /// The keys that status remembers as published.
+    pub remembered_keys: Vec<RememberedKey>,
+    /// The requests.
+    pub requests: Vec<RequestInput>,
+    /// The time, for the retirement of keys.
+    pub now: Timestamp,
+}
+
+/// A request as it was read.
+#[derive(Debug, Clone)]
+pub struct RequestInput {
+    /// Which.
+    pub id: RequestId,
+    /// Its spec, or why it could not be read.
+    pub spec: Result<CredentialsRequestSpec, String>,
+    /// The release that it is a candidate of, if it is one.
+    pub candidate_of: Option<String>,
+    /// Whether it is a tombstone (`release.openshift.io/delete: "true"`).
+    pub tombstone: bool,
+    /// An older ClusterIdentity that has it, `namespace/name`.
+    pub claimed_by: Option<String>,
+}
+
+/// Why a ClusterIdentity as a whole cannot be served. Nothing is read or written for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityRefused {
+    /// The credentials belong to another account than the spec allows.
+    #[error("the AWS credentials belong to account {actual}; spec.aws.accountID allows only {allowed}")]
+    WrongAccount {
+        /// The account that the credentials belong to.
+        actual: String,
+        /// The account that the spec names.
+        allowed: String,
+    },
+    /// Another ClusterIdentity makes the same names.
+    #[error(
+        "infraName {infra_name} is also that of the older ClusterIdentity {other}; they would undo each other's work"
+    )]
+    DuplicateInfraName {
+        /// The name.
+        infra_name: String,
+        /// The other identity, `namespace/name`.
+        other: String,
+    },
+    /// A value that the schema forbids reached us all the same (an older CRD, a file).
+    #[error("spec.{field}: {problem}")]
+    BadSpec {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// All that should be.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// The ClusterIdentity, `namespace/name`.
+    pub identity: String,
+    /// Key of the tag that marks what belongs to the cluster.
+    pub owner_tag: String,
+    /// Whether unmarked resources are taken over.
+    pub adoption: Adoption,
+    /// Whether changes are made.
+    pub management: ManagementPolicy,
+    /// The issuer, its keys apart.
+    pub issuer: DesiredIssuer,
+    /// The keys, or why there are none to publish.
+    pub keys: Result<DesiredKeys, KeysRefused>,
+    /// The requests, in the order of their ids.
+    pub requests: Vec<DesiredRequest>,
+}
+
+/// The keys to publish and their document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredKeys {
+    /// The keys.
+    pub keys: Vec<WantedKey>,
+    /// The JWKS.
+    pub document: DesiredObject,
+    /// Keys that status remembers and that are dropped by this pass.
+    pub dropped: Vec<String>,
+    /// Keys that were published before, by kid. A published key that is neither wanted nor among them is unknown.
+    pub remembered: Vec<String>,
+    /// How long a key stays after it left its source; zero drops unknown keys too.
+    pub retire_after: Duration,
+}
+
+/// A request and what it comes to.
+#[derive(Debug, Clone)]
+pub struct DesiredRequest {
+    /// Which.
+    pub id: RequestId,
+    /// What it comes to.
+    pub verdict: RequestVerdict,
+}
+
+/// What a request comes to.
+#[derive(Debug, Clone)]
+pub enum RequestVerdict {
+    /// A role and a Secret.
+    Wanted(Box<Wanted>),
+    /// Nothing, and rightly so.
+    Ignored(Ignored),
+    /// Nothing, until someone changes it.
+    Refused(RequestRefused),
+}
+
+/// A role and its Secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The role.
+    pub role: DesiredRole,
+    /// The Secret.
+    pub secret: DesiredSecret,
+}
+
+/// Why a request rightly comes to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ignored {
+    /// It is for another cloud; the kind of its providerSpec.
+    OtherCloud(String),
+    /// It is a candidate of that release.
+    Candidate(String),
+    /// It marks a request that the release has removed.
+    Tombstone,
+}
+
+impl Desired {
+    /// The requests that come to a role and a Secret.
+    pub fn wanted(&self) -> impl Iterator<Item = (&RequestId, &Wanted)> {
+        self.requests.iter().filter_map(|request| match &request.verdict {
+            RequestVerdict::Wanted(wanted) => Some((&request.id, &**wanted)),
+            _ => None,
+        })
+    }
+}
+
+/// Computes what should be. A request that cannot be served never affects another, save by a collision with it.
+pub fn desire(inputs: &Inputs) -> Result<Desired, IdentityRefused> {
+    check_identity(inputs)?;
+    let issuer = desired_issuer(&inputs.spec, &inputs.account);
+    let mut requests: Vec<DesiredRequest> = inputs
+        .requests
+        .iter()
+        .map(|request| DesiredRequest { id: request.id.clone(), verdict: verdict(inputs, &issuer, request) })
+        .collect();
+    requests.sort_by(|a, b| a.id.cmp(&b.id));
+    refuse_collisions(&mut requests);
+    Ok(Desired {
+        identity: inputs.identity.clone(),
+        owner_tag: names::owner_tag_key(&inputs.spec.infra_name),
+        adoption: inputs.spec.adoption,
+        management: inputs.spec.management_policy,
+        keys: desired_keys(inputs, &issuer),
+        issuer,
+        requests,
+    })
+}
+
+fn check_identity(inputs: &Inputs) -> Result<(), IdentityRefused> {
+    let allowed = inputs.spec.aws.account_id.as_ref();
+    if let Some(allowed) = allowed.filter(|allowed| **allowed != inputs.account) {
+        return Err(IdentityRefused::WrongAccount { actual: inputs.account.clone(), allowed: allowed.clone() });
+    }
+    check_spec(&inputs.spec)
+}
+
+/// The schema's rules that a file given to the CLI has not been through.
+pub fn check_spec(spec: &ClusterIdentitySpec) -> Result<(), IdentityRefused> {
+    let bad = |field, problem: String| Err(IdentityRefused::BadSpec { field, problem });
+    let plain = |text: &str| {
+        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && edge(text.chars().next())
+            && edge(text.chars().last())
+    };
+    if !plain(&spec.infra_name) || spec.infra_name.len() > 58 {
+        return bad(
+            "infraName",
+            format!("{:?} must be lower-case letters, digits and hyphens, at most 58", spec.infra_name),
+        );
+    }
+    if !plain(&spec.region) || !spec.region.contains('-') {
+        return bad("region", format!("{:?} is no AWS region", spec.region));
+    }
+    if let Some(name) = spec.issuer.bucket.as_ref().and_then(|bucket| bucket.name.as_ref())
+        && (!plain(name) || name.len() < 3 || name.len() > 63)
+    {
+        return bad("issuer.bucket.name", format!("{name:?} is no name of a bucket without dots (3 to 63 characters)"));
+    }
+    let path = &spec.roles.path;
+    if !path.starts_with('/') || !path.ends_with('/') || path.len() > 512 || !path.chars().all(|c| c.is_ascii_graphic())
+    {
+        return bad("roles.path", format!("{path:?} must begin and end with a slash"));
+    }
+    Ok(())
+}
+
+fn desired_keys(inputs: &Inputs, issuer: &DesiredIssuer) -> Result<DesiredKeys, KeysRefused> {
+    let retire_after = inputs.spec.issuer.retire_keys_after.0;
+    let keys = wanted_keys(&inputs.keys, &inputs.remembered_keys, retire_after, inputs.now)?;
+    let plain: Vec<_> = keys.iter().map(|wanted| wanted.key.clone()).collect();
+    let remembered: Vec<String> = inputs.remembered_keys.iter().map(|old| old.key.kid.clone()).collect();
+    Ok(DesiredKeys {
+        document: DesiredObject {
+            key: format!("{}{JWKS_KEY}", issuer.bucket.prefix),
+            body: jwks_document(&plain),
+            tags: issuer.discovery.tags.clone(),
+        },
+        dropped: remembered.iter().filter(|kid| plain.iter().all(|key| key.kid != **kid)).cloned().collect(),
+        keys,
+        remembered,
+        retire_after,
+    })
+}
+
+fn verdict(inputs: &Inputs, issuer: &DesiredIssuer, request: &RequestInput) -> RequestVerdict {
+    if request.tombstone {
+        return RequestVerdict::Ignored(Ignored::Tombstone);
+    }
+    if let Some(release) = &request.candidate_of {
+        return RequestVerdict::Ignored(Ignored::Candidate(release.clone()));
+    }
+    let reading = match &request.spec {
+        Ok(spec) => request::read(spec),
+        Err(problem) => Err(RequestRefused::Malformed(problem.clone())),
+    };
+    match reading {
+        Ok(Reading::OtherCloud { kind }) => RequestVerdict::Ignored(Ignored::OtherCloud(kind)),
+        Ok(Reading::Ours(read)) => match wanted(inputs, issuer, request, &read) {
+            Ok(wanted) => RequestVerdict::Wanted(Box::new(wanted)),
+            Err(refused) => RequestVerdict::Refused(refused),
+        },
+        Err(refused) => RequestVerdict::Refused(refused),
+    }
+}
+
+fn wanted(
+    inputs: &Inputs,
+    issuer: &DesiredIssuer,
+    request: &RequestInput,
+    read: &ReadRequest,
+) -> Result<Wanted, RequestRefused> {
+    if let Some(identity) = &request.claimed_by {
+        return Err(RequestRefused::BelongsToAnother { identity: identity.clone() });
+    }
+    guardrails::check(&inputs.spec.guardrails, read)?;
+    let role = desired_role(&inputs.spec, &inputs.account, &issuer.provider, read, &read.secret)
+        .map_err(|error| RequestRefused::Undecodable(error.to_string()))?;
+    guardrails::check_limits(&role, inputs.trust_limit.unwrap_or(guardrails::DEFAULT_TRUST_LIMIT))?;
+    let secret = DesiredSecret {
+        key: read.secret.clone(),
+        credentials: credentials(&role.arn, &read.token_path),
+        request: request.id.to_string(),
+        identity: inputs.identity.clone(),
+    };
+    Ok(Wanted { role, secret })
+}
+
+fn refuse_collisions(requests: &mut [DesiredRequest]) {
+    let all: Vec<(RequestId, Box<Wanted>)> = requests
+        .iter()
+        .filter_map(|request| match &request.verdict {
+            RequestVerdict::Wanted(wanted) => Some((request.id.clone(), wanted.clone())),
+            _ => None,
+        })
+        .collect();
+    let mut refused = guardrails::collisions(all.iter().map(|(id, w)| (id, &w.role, &w.secret.key)));
+    for request in requests {
+        if let Some(refusal) = refused.remove(&request.id) {
+            request.verdict = RequestVerdict::Refused(refusal);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Rolecall keeps the AWS identity of OpenShift clusters true.
+//!
+//! The house is described in `docs/architecture.md`. The core rooms ([`policy`], [`release`], [`desired`],
+//! [`observed`], [`plan`], [`report`]) know no I/O.
+
+pub mod api;
+pub mod desired;
+pub mod observed;
+pub mod plan;
+pub mod policy;
+pub mod release;

@@ -1,0 +1,73 @@
+//! What can go wrong with a call, in classes that decide what happens next.
+
+/// A call that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", sentence(*.class, .action, .target, .message))]
+pub struct Fault {
+    /// The class.
+    pub class: FaultClass,
+    /// The permission that the call needs, such as `iam:CreateRole`; for Kubernetes `patch secrets`.
+    pub action: String,
+    /// What it was made on.
+    pub target: String,
+    /// The other side's words, without request ids or other things that change by themselves.
+    pub message: String,
+}
+
+/// The class of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FaultClass {
+    /// We may not do that.
+    Denied,
+    /// Too many calls; try later.
+    Throttled,
+    /// It is not there (any more).
+    NotFound,
+    /// A quota is used up.
+    Limit,
+    /// The other side finds the call wrong.
+    Malformed,
+    /// Something stands in the way: it exists already, or changed meanwhile.
+    Conflict,
+    /// The other side failed, or answered what it never should.
+    Server,
+    /// There was no answer.
+    Network,
+    /// There are no usable credentials.
+    Credentials,
+}
+
+impl FaultClass {
+    /// One word for metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::Throttled => "throttled",
+            Self::NotFound => "not_found",
+            Self::Limit => "limit",
+            Self::Malformed => "malformed",
+            Self::Conflict => "conflict",
+            Self::Server => "server",
+            Self::Network => "network",
+            Self::Credentials => "credentials",
+        }
+    }
+}
+
+fn sentence(class: FaultClass, action: &str, target: &str, message: &str) -> String {
+    match class {
+        FaultClass::Denied => {
+            format!("{action} on {target} was denied: allow it in the operator's IAM policy ({message})")
+        }
+        FaultClass::Throttled => format!("{action} on {target} was throttled; it is tried again later"),
+        FaultClass::NotFound => format!("{action}: {target} was not found"),
+        FaultClass::Limit => {
+            format!("{action} on {target} met a quota: {message}; have it raised or remove what is not needed")
+        }
+        FaultClass::Malformed => format!("{action} on {target} was refused as malformed: {message}"),
+        FaultClass::Conflict => format!("{action} on {target} met something in its way: {message}"),
+        FaultClass::Server => format!("{action} on {target} failed on the other side: {message}"),
+        FaultClass::Network => format!("{action} on {target} got no answer: {message}"),
+        FaultClass::Credentials => format!("{action}: no usable AWS credentials: {message}"),
+    }
+}

@@ -1,0 +1,179 @@
+//! What is: AWS and the target cluster as they were read, plain data without clients.
+
+pub mod fault;
+
+use std::collections::BTreeMap;
+
+use crate::desired::issuer::PublicAccessBlock;
+use crate::desired::secret::SecretKey;
+use crate::policy::{Document, PolicyError};
+pub use fault::{Fault, FaultClass};
+
+/// Something that was read, or why it could not be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen<T> {
+    /// It was read.
+    Known(T),
+    /// It could not be read; nothing is concluded about it, and nothing of it is written.
+    Unknown(Fault),
+}
+
+impl<T> Seen<T> {
+    /// The value, or the fault.
+    pub fn known(&self) -> Result<&T, &Fault> {
+        match self {
+            Self::Known(value) => Ok(value),
+            Self::Unknown(fault) => Err(fault),
+        }
+    }
+}
+
+impl<T> From<Result<T, Fault>> for Seen<T> {
+    fn from(result: Result<T, Fault>) -> Self {
+        match result {
+            Ok(value) => Self::Known(value),
+            Err(fault) => Self::Unknown(fault),
+        }
+    }
+}
+
+/// All that a pass has read.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The issuer bucket.
+    pub bucket: Seen<BucketState>,
+    /// The IAM OIDC provider; `None` when there is none.
+    pub provider: Seen<Option<ObservedProvider>>,
+    /// The roles that were looked for, by wanted name.
+    pub roles: BTreeMap<String, Seen<Option<ObservedRole>>>,
+    /// The Secrets that were looked for; empty when there is no cluster to look in.
+    pub secrets: BTreeMap<SecretKey, Seen<SecretState>>,
+    /// The documents as an anonymous reader gets them; `None` when that was not tried.
+    pub fetched: Option<FetchedDocuments>,
+}
+
+/// The issuer bucket.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BucketState {
+    /// No bucket of that name.
+    Absent,
+    /// A bucket that we may not look at: another account's, as a rule.
+    Forbidden(Fault),
+    /// A bucket of this account.
+    Present(Box<ObservedBucket>),
+}
+
+/// The issuer bucket's settings and documents.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservedBucket {
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Whether it is known to hold no object at all; looked at only when it has no tags.
+    pub empty: bool,
+    /// Its public-access block.
+    pub public_access_block: Seen<Option<PublicAccessBlock>>,
+    /// Its policy.
+    pub policy: Seen<Option<ReadPolicy>>,
+    /// The discovery document.
+    pub discovery: Seen<Option<ObservedObject>>,
+    /// The JWKS.
+    pub keys: Seen<Option<ObservedObject>>,
+}
+
+/// A policy document as AWS returned it, read or not readable.
+pub type ReadPolicy = Result<Document, PolicyError>;
+
+/// An object in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedObject {
+    /// Its bytes.
+    pub body: Vec<u8>,
+    /// Its content type.
+    pub content_type: Option<String>,
+}
+
+/// The IAM OIDC provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedProvider {
+    /// Its URL, as returned (AWS leaves the scheme out).
+    pub url: String,
+    /// Its audiences.
+    pub audiences: Vec<String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A role.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservedRole {
+    /// Its path.
+    pub path: String,
+    /// Its description; absent and empty are the same.
+    pub description: String,
+    /// Its longest session, in seconds.
+    pub max_session_seconds: i32,
+    /// Its trust policy.
+    pub trust: ReadPolicy,
+    /// Its inline policy of the role's own name.
+    pub permissions: Seen<Option<ReadPolicy>>,
+    /// The ARN of its permissions boundary.
+    pub boundary: Option<String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A Secret in its target namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretState {
+    /// Its namespace does not exist.
+    NamespaceMissing,
+    /// There is none.
+    Absent,
+    /// There is one.
+    Present(ObservedSecret),
+}
+
+/// What matters of a Secret. Its values are not kept: they might be someone's access keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedSecret {
+    /// Its resource version.
+    pub resource_version: String,
+    /// SHA-256 of the value of `credentials`, in hexadecimal.
+    pub credentials_sha256: Option<String>,
+    /// `role_arn` of that profile, when it holds no key material.
+    pub role_arn: Option<String>,
+    /// `web_identity_token_file` of that profile, when it holds no key material.
+    pub token_path: Option<String>,
+    /// Whether it holds an access key, as an entry or within the profile.
+    pub has_access_key: bool,
+    /// Its type.
+    pub type_: String,
+    /// Whether it carries our mark: the label, or our field manager.
+    pub ours: bool,
+    /// Whether labels and annotations are as we set them, the identity's and the request's apart.
+    pub labelled: bool,
+    /// The identity that its annotation names.
+    pub identity: Option<String>,
+    /// The request that its annotation names.
+    pub request: Option<String>,
+}
+
+/// The two documents as an anonymous reader gets them over HTTPS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedDocuments {
+    /// The discovery document.
+    pub discovery: Fetched,
+    /// The JWKS.
+    pub keys: Fetched,
+}
+
+/// What an anonymous reader gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// The document.
+    Body(Vec<u8>),
+    /// An HTTP status other than 200.
+    Status(u16),
+    /// No answer: name resolution, connection, TLS, time-out.
+    Unreachable(String),
+}

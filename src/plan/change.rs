@@ -1,0 +1,190 @@
+//! The changes that a plan can hold, each with all that its call needs.
+
+use std::collections::BTreeMap;
+
+use crate::desired::issuer::{DesiredBucket, DesiredObject, DesiredProvider, PublicAccessBlock};
+use crate::desired::request::RequestId;
+use crate::desired::role::DesiredRole;
+use crate::desired::secret::DesiredSecret;
+
+/// What a change is made for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// The issuer bucket and its settings.
+    Bucket,
+    /// The discovery document.
+    Discovery,
+    /// The JWKS.
+    Keys,
+    /// The IAM OIDC provider.
+    Provider,
+    /// A request's role.
+    Role(RequestId),
+    /// A request's Secret.
+    Secret(RequestId),
+}
+
+impl Subject {
+    /// The request that it belongs to; `None` for the issuer's parts.
+    pub fn request(&self) -> Option<&RequestId> {
+        match self {
+            Self::Role(id) | Self::Secret(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// One change, one call (a created bucket apart, which gets its tags at once).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Create the bucket and tag it.
+    CreateBucket(DesiredBucket),
+    /// Set the bucket's tags: these, and the ones of others that are there.
+    TagBucket {
+        /// The bucket.
+        bucket: String,
+        /// All tags that it is to have.
+        tags: BTreeMap<String, String>,
+    },
+    /// Set the public-access block.
+    PutPublicAccessBlock {
+        /// The bucket.
+        bucket: String,
+        /// The switches.
+        block: PublicAccessBlock,
+    },
+    /// Set the bucket policy.
+    PutBucketPolicy {
+        /// The bucket.
+        bucket: String,
+        /// The policy.
+        policy: String,
+    },
+    /// Write a document.
+    PutObject {
+        /// The bucket.
+        bucket: String,
+        /// The document.
+        object: DesiredObject,
+    },
+    /// Create the provider with its audiences and tags.
+    CreateProvider(DesiredProvider),
+    /// Let the provider accept an audience.
+    AddAudience {
+        /// The provider's ARN.
+        arn: String,
+        /// The audience.
+        audience: String,
+    },
+    /// Stop the provider from accepting an audience.
+    RemoveAudience {
+        /// The provider's ARN.
+        arn: String,
+        /// The audience.
+        audience: String,
+    },
+    /// Add tags to the provider.
+    TagProvider {
+        /// The provider's ARN.
+        arn: String,
+        /// The tags to add or change.
+        tags: BTreeMap<String, String>,
+    },
+    /// Create the role with trust policy, boundary and tags; its inline policy follows.
+    CreateRole(Box<DesiredRole>),
+    /// Set the trust policy.
+    UpdateTrust {
+        /// The role.
+        role: String,
+        /// The trust policy.
+        policy: String,
+    },
+    /// Set description and longest session.
+    UpdateRole {
+        /// The role.
+        role: String,
+        /// The description.
+        description: String,
+        /// The longest session, in seconds.
+        max_session_seconds: i32,
+    },
+    /// Set the inline policy of the role's own name.
+    PutInlinePolicy {
+        /// The role.
+        role: String,
+        /// The policy.
+        policy: String,
+    },
+    /// Set the permissions boundary.
+    PutBoundary {
+        /// The role.
+        role: String,
+        /// The boundary's ARN.
+        boundary: String,
+    },
+    /// Add tags to the role.
+    TagRole {
+        /// The role.
+        role: String,
+        /// The tags to add or change.
+        tags: BTreeMap<String, String>,
+    },
+    /// Write the Secret by server-side apply.
+    WriteSecret {
+        /// The Secret.
+        secret: DesiredSecret,
+        /// Take over fields that another manager holds; only of a Secret that is ours.
+        force: bool,
+    },
+}
+
+impl Change {
+    /// The change's name, as it is printed and counted.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::CreateBucket(_) => "CreateBucket",
+            Self::TagBucket { .. } => "TagBucket",
+            Self::PutPublicAccessBlock { .. } => "PutPublicAccessBlock",
+            Self::PutBucketPolicy { .. } => "PutBucketPolicy",
+            Self::PutObject { .. } => "PutObject",
+            Self::CreateProvider(_) => "CreateProvider",
+            Self::AddAudience { .. } => "AddAudience",
+            Self::RemoveAudience { .. } => "RemoveAudience",
+            Self::TagProvider { .. } => "TagProvider",
+            Self::CreateRole(_) => "CreateRole",
+            Self::UpdateTrust { .. } => "UpdateTrust",
+            Self::UpdateRole { .. } => "UpdateRole",
+            Self::PutInlinePolicy { .. } => "PutInlinePolicy",
+            Self::PutBoundary { .. } => "PutBoundary",
+            Self::TagRole { .. } => "TagRole",
+            Self::WriteSecret { .. } => "WriteSecret",
+        }
+    }
+
+    /// What the change is made on, as it is printed.
+    pub fn target(&self) -> String {
+        match self {
+            Self::CreateBucket(bucket) => format!("bucket/{}", bucket.name),
+            Self::TagBucket { bucket, .. }
+            | Self::PutPublicAccessBlock { bucket, .. }
+            | Self::PutBucketPolicy { bucket, .. } => format!("bucket/{bucket}"),
+            Self::PutObject { bucket, object } => format!("bucket/{bucket}/{}", object.key),
+            Self::CreateProvider(provider) => format!("provider/{}", provider.host_and_path()),
+            Self::AddAudience { arn, .. } | Self::RemoveAudience { arn, .. } | Self::TagProvider { arn, .. } => {
+                format!("provider/{}", arn.split_once("oidc-provider/").map_or(arn.as_str(), |(_, name)| name))
+            }
+            Self::CreateRole(role) => format!("role/{}", role.name),
+            Self::UpdateTrust { role, .. }
+            | Self::UpdateRole { role, .. }
+            | Self::PutInlinePolicy { role, .. }
+            | Self::PutBoundary { role, .. }
+            | Self::TagRole { role, .. } => format!("role/{role}"),
+            Self::WriteSecret { secret, .. } => format!("secret/{}", secret.key),
+        }
+    }
+
+    /// Whether what follows for the same subject, and what rests on it, makes no sense when this fails.
+    pub const fn is_creation(&self) -> bool {
+        matches!(self, Self::CreateBucket(_) | Self::CreateProvider(_) | Self::CreateRole(_))
+    }
+}

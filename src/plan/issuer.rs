@@ -1,0 +1,205 @@
+//! The issuer compared: bucket, documents, provider.
+
+use std::collections::BTreeSet;
+
+use super::drift::{self, Difference, Field};
+use super::{Change, Draft, Obstacle, Subject};
+use crate::desired::issuer::{
+    ACCEPTED_CONTENT_TYPES, CONTENT_TYPE, DesiredBucket, DesiredObject, DesiredProvider, without_scheme,
+};
+use crate::desired::keys::{KeysRefused, kids_of};
+use crate::desired::{Desired, DesiredKeys};
+use crate::observed::{BucketState, Observed, ObservedBucket, ObservedObject, ObservedProvider, Seen};
+
+const BUCKET: Subject = Subject::Bucket;
+const PROVIDER: Subject = Subject::Provider;
+
+pub(super) fn compare(draft: &mut Draft, desired: &Desired, observed: &Observed) {
+    let wanted = &desired.issuer;
+    draft.want(&BUCKET, wanted.bucket.fingerprint());
+    draft.want(&Subject::Discovery, wanted.discovery.fingerprint());
+    draft.want(&PROVIDER, wanted.provider.fingerprint());
+    if let Ok(keys) = &desired.keys {
+        draft.want(&Subject::Keys, keys.document.fingerprint());
+    }
+    let issuer_is_ours = match &observed.bucket {
+        Seen::Unknown(fault) => {
+            obstruct_documents(draft, &Obstacle::Unreadable(fault.clone()));
+            false
+        }
+        Seen::Known(BucketState::Forbidden(fault)) => {
+            let (bucket, fault) = (wanted.bucket.name.clone(), fault.message.clone());
+            obstruct_documents(draft, &Obstacle::BucketForbidden { bucket, fault });
+            false
+        }
+        Seen::Known(BucketState::Absent) => create_bucket(draft, desired),
+        Seen::Known(BucketState::Present(found)) => compare_bucket(draft, desired, found),
+    };
+    compare_provider(draft, &wanted.provider, &observed.provider, issuer_is_ours);
+}
+
+fn obstruct_documents(draft: &mut Draft, obstacle: &Obstacle) {
+    draft.obstruct(&BUCKET, obstacle.clone());
+    draft.obstruct(&Subject::Discovery, Obstacle::WaitsFor("the bucket"));
+    draft.obstruct(&Subject::Keys, Obstacle::WaitsFor("the bucket"));
+}
+
+/// The whole bucket anew. Without keys there is nothing to publish, and nothing is begun.
+fn create_bucket(draft: &mut Draft, desired: &Desired) -> bool {
+    let keys = match &desired.keys {
+        Ok(keys) => keys,
+        Err(refused) => {
+            draft.obstruct(&BUCKET, Obstacle::WaitsFor("the signing keys"));
+            draft.obstruct(&Subject::Discovery, Obstacle::WaitsFor("the signing keys"));
+            draft.obstruct(&Subject::Keys, Obstacle::Keys(refused.clone()));
+            return false;
+        }
+    };
+    let bucket = &desired.issuer.bucket;
+    draft.create(&BUCKET, Change::CreateBucket(bucket.clone()), Field::Bucket);
+    draft.create(&BUCKET, put_block(bucket), Field::PublicAccessBlock);
+    draft.create(&BUCKET, put_policy(bucket), Field::BucketPolicy);
+    draft.create(&Subject::Discovery, put_object(bucket, &desired.issuer.discovery), Field::Discovery);
+    draft.create(&Subject::Keys, put_object(bucket, &keys.document), Field::Keys);
+    true
+}
+
+fn compare_bucket(draft: &mut Draft, desired: &Desired, found: &ObservedBucket) -> bool {
+    let wanted = &desired.issuer.bucket;
+    // A bucket of this account with neither a tag nor an object is what a crash between creating and tagging leaves.
+    let half_made = found.tags.is_empty() && found.empty;
+    if !half_made && !draft.may_change(&BUCKET, &found.tags) {
+        draft.not_ours(&BUCKET, format!("bucket {}", wanted.name));
+        draft.obstruct(&Subject::Discovery, Obstacle::WaitsFor("the bucket"));
+        draft.obstruct(&Subject::Keys, Obstacle::WaitsFor("the bucket"));
+        return false;
+    }
+    let missing = drift::missing_tags(&found.tags, &wanted.tags);
+    if !missing.is_empty() {
+        let difference = drift::tags(&found.tags, &missing);
+        // S3 sets all tags at once: those of others go along.
+        let mut tags = found.tags.clone();
+        tags.extend(missing);
+        draft.update(&BUCKET, Change::TagBucket { bucket: wanted.name.clone(), tags }, vec![difference]);
+    }
+    compare_settings(draft, wanted, found);
+    compare_document(draft, wanted, &Subject::Discovery, &desired.issuer.discovery, &found.discovery);
+    match keys_to_publish(desired, found) {
+        Ok(keys) => compare_document(draft, wanted, &Subject::Keys, &keys.document, &found.keys),
+        Err(refused) => draft.obstruct(&Subject::Keys, Obstacle::Keys(refused)),
+    }
+    true
+}
+
+fn compare_settings(draft: &mut Draft, wanted: &DesiredBucket, found: &ObservedBucket) {
+    match found.public_access_block.known() {
+        Err(fault) => draft.obstruct(&BUCKET, Obstacle::Unreadable(fault.clone())),
+        Ok(block) if *block == Some(wanted.public_access_block) => {}
+        Ok(block) => {
+            let found = block.map_or_else(|| "none".to_owned(), |block| format!("{block:?}"));
+            let difference =
+                Difference::new(Field::PublicAccessBlock, found, format!("{:?}", wanted.public_access_block));
+            draft.update(&BUCKET, put_block(wanted), vec![difference]);
+        }
+    }
+    let (policy, document) = match (found.policy.known(), wanted.policy_document()) {
+        (Err(fault), _) => return draft.obstruct(&BUCKET, Obstacle::Unreadable(fault.clone())),
+        (Ok(_), Err(_)) => return,
+        (Ok(policy), Ok(document)) => (policy, document),
+    };
+    if let Some(difference) = drift::policy(Field::BucketPolicy, policy.as_ref(), &document) {
+        draft.update(&BUCKET, put_policy(wanted), vec![difference]);
+    }
+}
+
+/// The keys, unless publishing them would drop one that we know nothing of. Once we have published, a strange key in
+/// the document is someone's intrusion and goes; before that, it may be the cluster's own.
+fn keys_to_publish<'a>(desired: &'a Desired, found: &ObservedBucket) -> Result<&'a DesiredKeys, KeysRefused> {
+    let keys = desired.keys.as_ref().map_err(Clone::clone)?;
+    let first_visit = keys.remembered.is_empty() && !keys.retire_after.is_zero();
+    let published = match found.keys.known() {
+        Ok(Some(object)) if first_visit => kids_of(&object.body).unwrap_or_default(),
+        _ => return Ok(keys),
+    };
+    let wanted: BTreeSet<&str> = keys.keys.iter().map(|key| key.key.kid.as_str()).collect();
+    let lost: Vec<String> = published.into_iter().filter(|kid| !wanted.contains(kid.as_str())).collect();
+    if lost.is_empty() { Ok(keys) } else { Err(KeysRefused::WouldShrink { kids: lost }) }
+}
+
+fn compare_document(
+    draft: &mut Draft,
+    bucket: &DesiredBucket,
+    subject: &Subject,
+    wanted: &DesiredObject,
+    found: &Seen<Option<ObservedObject>>,
+) {
+    let field = if *subject == Subject::Keys { Field::Keys } else { Field::Discovery };
+    let found = match found.known() {
+        Err(fault) => return draft.obstruct(subject, Obstacle::Unreadable(fault.clone())),
+        Ok(None) => return draft.create(subject, put_object(bucket, wanted), field),
+        Ok(Some(found)) => found,
+    };
+    let mut differences = Vec::new();
+    if found.body != wanted.body.as_bytes() {
+        let describe = |body: &[u8]| match kids_of(body) {
+            Some(kids) if field == Field::Keys => format!("keys {}", kids.join(", ")),
+            _ => format!("{} other bytes", body.len()),
+        };
+        let wanted = if field == Field::Keys { describe(wanted.body.as_bytes()) } else { "ours".into() };
+        differences.push(Difference::new(field, describe(&found.body), wanted));
+    }
+    let content_type = found.content_type.as_deref().unwrap_or("none");
+    if !ACCEPTED_CONTENT_TYPES.contains(&content_type) {
+        differences.push(Difference::new(Field::ContentType, content_type, CONTENT_TYPE));
+    }
+    if !differences.is_empty() {
+        draft.update(subject, put_object(bucket, wanted), differences);
+    }
+}
+
+fn compare_provider(
+    draft: &mut Draft,
+    wanted: &DesiredProvider,
+    found: &Seen<Option<ObservedProvider>>,
+    issuer_is_ours: bool,
+) {
+    let found = match found.known() {
+        Err(fault) => return draft.obstruct(&PROVIDER, Obstacle::Unreadable(fault.clone())),
+        // A provider trusts whoever writes the documents: it is made only when that is us.
+        Ok(None) if !issuer_is_ours => return draft.obstruct(&PROVIDER, Obstacle::WaitsFor("the bucket")),
+        Ok(None) => return draft.create(&PROVIDER, Change::CreateProvider(wanted.clone()), Field::Provider),
+        Ok(Some(found)) => found,
+    };
+    if without_scheme(&found.url) != wanted.host_and_path() || !draft.may_change(&PROVIDER, &found.tags) {
+        return draft.not_ours(&PROVIDER, format!("OIDC provider {}", wanted.arn));
+    }
+    let missing = drift::missing_tags(&found.tags, &wanted.tags);
+    if !missing.is_empty() {
+        let difference = drift::tags(&found.tags, &missing);
+        draft.update(&PROVIDER, Change::TagProvider { arn: wanted.arn.clone(), tags: missing }, vec![difference]);
+    }
+    let have: BTreeSet<&String> = found.audiences.iter().collect();
+    let want: BTreeSet<&String> = wanted.audiences.iter().collect();
+    let difference =
+        |found: &str, wanted: &str| vec![Difference::new(Field::Audiences, found.to_owned(), wanted.to_owned())];
+    for audience in want.difference(&have) {
+        let change = Change::AddAudience { arn: wanted.arn.clone(), audience: (*audience).clone() };
+        draft.update(&PROVIDER, change, difference(&format!("no {audience}"), audience));
+    }
+    for audience in have.difference(&want) {
+        let change = Change::RemoveAudience { arn: wanted.arn.clone(), audience: (*audience).clone() };
+        draft.update(&PROVIDER, change, difference(audience, &format!("no {audience}")));
+    }
+}
+
+fn put_block(bucket: &DesiredBucket) -> Change {
+    Change::PutPublicAccessBlock { bucket: bucket.name.clone(), block: bucket.public_access_block }
+}
+
+fn put_policy(bucket: &DesiredBucket) -> Change {
+    Change::PutBucketPolicy { bucket: bucket.name.clone(), policy: bucket.policy.clone() }
+}
+
+fn put_object(bucket: &DesiredBucket, object: &DesiredObject) -> Change {
+    Change::PutObject { bucket: bucket.name.clone(), object: object.clone() }
+}

@@ -1,0 +1,94 @@
+//! A role compared.
+
+use super::drift::{self, Difference, Field};
+use super::{Change, Draft, Obstacle, Subject};
+use crate::desired::request::RequestId;
+use crate::desired::role::DesiredRole;
+use crate::observed::{ObservedRole, Seen};
+
+pub(super) fn compare(
+    draft: &mut Draft,
+    id: &RequestId,
+    wanted: &DesiredRole,
+    found: Option<&Seen<Option<ObservedRole>>>,
+) {
+    let subject = Subject::Role(id.clone());
+    draft.want(&subject, wanted.fingerprint());
+    match found {
+        Some(Seen::Known(Some(found))) => compare_present(draft, &subject, wanted, found),
+        Some(Seen::Unknown(fault)) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
+        Some(Seen::Known(None)) | None => {
+            draft.create(&subject, Change::CreateRole(Box::new(wanted.clone())), Field::Role);
+            let policy = Change::PutInlinePolicy { role: wanted.name.clone(), policy: wanted.permissions.text.clone() };
+            draft.create(&subject, policy, Field::InlinePolicy);
+        }
+    }
+}
+
+fn compare_present(draft: &mut Draft, subject: &Subject, wanted: &DesiredRole, found: &ObservedRole) {
+    if !draft.may_change(subject, &found.tags) {
+        return draft.not_ours(subject, format!("role {}", wanted.name));
+    }
+    if found.path != wanted.path {
+        let obstacle =
+            Obstacle::OtherPath { role: wanted.name.clone(), found: found.path.clone(), wanted: wanted.path.clone() };
+        return draft.obstruct(subject, obstacle);
+    }
+    let role = || wanted.name.clone();
+    let missing = drift::missing_tags(&found.tags, &wanted.tags);
+    if !missing.is_empty() {
+        let difference = drift::tags(&found.tags, &missing);
+        draft.update(subject, Change::TagRole { role: role(), tags: missing }, vec![difference]);
+    }
+    compare_boundary(draft, subject, wanted, found);
+    if let Some(difference) = drift::policy(Field::TrustPolicy, Some(&found.trust), &wanted.trust.document) {
+        let change = Change::UpdateTrust { role: role(), policy: wanted.trust.text.clone() };
+        draft.update(subject, change, vec![difference]);
+    }
+    match found.permissions.known() {
+        Err(fault) => draft.obstruct(subject, Obstacle::Unreadable(fault.clone())),
+        Ok(permissions) => {
+            if let Some(difference) =
+                drift::policy(Field::InlinePolicy, permissions.as_ref(), &wanted.permissions.document)
+            {
+                let change = Change::PutInlinePolicy { role: role(), policy: wanted.permissions.text.clone() };
+                draft.update(subject, change, vec![difference]);
+            }
+        }
+    }
+    compare_attributes(draft, subject, wanted, found);
+}
+
+/// A boundary that nobody asked us for is someone's guard, and is left alone.
+fn compare_boundary(draft: &mut Draft, subject: &Subject, wanted: &DesiredRole, found: &ObservedRole) {
+    let Some(boundary) = &wanted.boundary else { return };
+    if found.boundary.as_ref() == Some(boundary) {
+        return;
+    }
+    let found = found.boundary.clone().unwrap_or_else(|| "none".into());
+    let difference = Difference::new(Field::PermissionsBoundary, found, boundary);
+    let change = Change::PutBoundary { role: wanted.name.clone(), boundary: boundary.clone() };
+    draft.update(subject, change, vec![difference]);
+}
+
+fn compare_attributes(draft: &mut Draft, subject: &Subject, wanted: &DesiredRole, found: &ObservedRole) {
+    let mut differences = Vec::new();
+    if found.description != wanted.description {
+        differences.push(Difference::new(Field::Description, &found.description, &wanted.description));
+    }
+    if found.max_session_seconds != wanted.max_session_seconds {
+        differences.push(Difference::new(
+            Field::MaxSessionDuration,
+            format!("{} s", found.max_session_seconds),
+            format!("{} s", wanted.max_session_seconds),
+        ));
+    }
+    if !differences.is_empty() {
+        let change = Change::UpdateRole {
+            role: wanted.name.clone(),
+            description: wanted.description.clone(),
+            max_session_seconds: wanted.max_session_seconds,
+        };
+        draft.update(subject, change, differences);
+    }
+}

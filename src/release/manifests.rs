@@ -1,0 +1,130 @@
+//! Reading manifests: multi-document YAML with comments, empty documents, tombstones and foreign kinds among them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::api::{CredentialsRequestSpec, RELEASE_LABEL};
+use crate::desired::RequestInput;
+use crate::desired::request::RequestId;
+
+/// Annotation that marks a request which the release has removed.
+pub const DELETE_ANNOTATION: &str = "release.openshift.io/delete";
+
+/// Largest manifest file that is read, in bytes. A release's largest has about 60 KB.
+pub const LARGEST_FILE: usize = 4 * 1024 * 1024;
+
+/// Why a file could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// The file is too large.
+    #[error("{file}: {size} bytes; manifests of at most {LARGEST_FILE} bytes are read")]
+    TooLarge {
+        /// The file.
+        file: String,
+        /// Its size.
+        size: usize,
+    },
+    /// The file is no YAML.
+    #[error("{file}: {problem}")]
+    NotYaml {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// A CredentialsRequest of a release.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// The file it stands in.
+    pub file: String,
+    /// Which request.
+    pub id: RequestId,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its spec; a tombstone has none.
+    pub spec: Result<CredentialsRequestSpec, String>,
+}
+
+impl Manifest {
+    /// Whether the release has removed the request.
+    pub fn is_tombstone(&self) -> bool {
+        self.annotations.get(DELETE_ANNOTATION).is_some_and(|value| value == "true")
+    }
+
+    /// The request as input of a pass.
+    pub fn into_input(self) -> RequestInput {
+        RequestInput {
+            tombstone: self.is_tombstone(),
+            candidate_of: self.labels.get(RELEASE_LABEL).cloned(),
+            id: self.id,
+            spec: self.spec,
+            claimed_by: None,
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+struct Metadata {
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, Value>>,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, Value>>,
+}
+
+/// The CredentialsRequests of one file; everything else in it is passed over.
+pub fn read_file(file: &str, text: &str) -> Result<Vec<Manifest>, ManifestError> {
+    if text.len() > LARGEST_FILE {
+        return Err(ManifestError::TooLarge { file: file.into(), size: text.len() });
+    }
+    let documents: Vec<Option<Value>> = serde_saphyr::from_multiple(text)
+        .map_err(|error| ManifestError::NotYaml { file: file.into(), problem: first_line(&error.to_string()) })?;
+    let mut found = Vec::new();
+    for document in documents.into_iter().flatten() {
+        collect(file, &document, &mut found);
+    }
+    Ok(found)
+}
+
+fn collect(file: &str, document: &Value, found: &mut Vec<Manifest>) {
+    let text = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or_default();
+    if text("kind") == "List" && text("apiVersion") == "v1" {
+        let items = document.get("items").and_then(Value::as_array);
+        items.into_iter().flatten().for_each(|item| collect(file, item, found));
+        return;
+    }
+    if text("kind") != "CredentialsRequest" || text("apiVersion") != "cloudcredential.openshift.io/v1" {
+        return;
+    }
+    let metadata = document.get("metadata").map(Metadata::deserialize).transpose().ok().flatten().unwrap_or_default();
+    let strings = |map: Option<BTreeMap<String, Value>>| {
+        map.unwrap_or_default().into_iter().map(|(key, value)| (key, as_text(&value))).collect()
+    };
+    found.push(Manifest {
+        file: file.into(),
+        id: RequestId { namespace: metadata.namespace.unwrap_or_default(), name: metadata.name.unwrap_or_default() },
+        annotations: strings(metadata.annotations),
+        labels: strings(metadata.labels),
+        spec: match document.get("spec") {
+            None | Some(Value::Null) => Err("spec is missing".into()),
+            Some(spec) => CredentialsRequestSpec::deserialize(spec).map_err(|error| format!("spec: {error}")),
+        },
+    });
+}
+
+fn as_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,459 @@
+//! A real Kubernetes API: etcd and kube-apiserver with RBAC, an audit log, and the project's
+//! `kubectl`.
+//!
+//! There is no controller manager: namespaces do not finish deleting and nothing is garbage
+//! collected.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, Once, OnceLock};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::process::{Process, free_port, project_root, run_dir, tool};
+
+/// The issuer of this cluster's service account tokens (`--service-account-issuer`).
+pub const SERVICE_ACCOUNT_ISSUER: &str = "https://issuer.test";
+
+const ADMIN_TOKEN: &str = "admin-token";
+
+/// etcd and kube-apiserver, started.
+pub struct ControlPlane {
+    dir: PathBuf,
+    url: String,
+    admin_kubeconfig: PathBuf,
+    install: Once,
+    operators: Mutex<HashMap<String, PathBuf>>,
+    _servers: Mutex<[Process; 2]>,
+}
+
+/// What a run of `kubectl` left behind.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The exit code, -1 if a signal ended it.
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    pub fn success(&self) -> bool {
+        self.status == 0
+    }
+}
+
+/// A write that the API server was asked for, from its audit log. Token and access reviews are not
+/// logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// `create`, `update`, `patch`, `delete` or `deletecollection`.
+    pub verb: String,
+    /// Plural, as in a URL: `secrets`.
+    pub resource: String,
+    pub namespace: String,
+    /// Empty for a create with a generated name.
+    pub name: String,
+    /// `status`, … or empty.
+    pub subresource: String,
+    /// The HTTP status of the answer: a refused write is a write here too.
+    pub code: u16,
+}
+
+impl ControlPlane {
+    /// The one control plane of this test binary; starts it the first time (about 5 s).
+    pub fn shared() -> &'static ControlPlane {
+        static SHARED: OnceLock<ControlPlane> = OnceLock::new();
+        SHARED.get_or_init(ControlPlane::start)
+    }
+
+    fn start() -> ControlPlane {
+        let dir = run_dir().join("controlplane");
+        fs::create_dir_all(&dir).expect("cannot create the control plane's directory");
+        let file = |name: &str| dir.join(name).display().to_string();
+        openssl(&["genrsa", "-out", &file("sa.key"), "2048"]);
+        openssl(&[
+            "rsa",
+            "-in",
+            &file("sa.key"),
+            "-pubout",
+            "-out",
+            &file("sa.pub"),
+        ]);
+        write(
+            &dir.join("tokens.csv"),
+            &format!("{ADMIN_TOKEN},admin,admin,system:masters\n"),
+        );
+        write(&dir.join("audit-policy.yaml"), AUDIT_POLICY);
+
+        let etcd_url = format!("http://127.0.0.1:{}", free_port());
+        let etcd_args = [
+            format!("--data-dir={}", file("etcd")),
+            format!("--listen-client-urls={etcd_url}"),
+            format!("--advertise-client-urls={etcd_url}"),
+            format!("--listen-peer-urls=http://127.0.0.1:{}", free_port()),
+            "--unsafe-no-fsync".to_owned(),
+        ];
+        let etcd = Process::start(
+            "etcd",
+            &tool("controlplane/etcd"),
+            etcd_args,
+            &[],
+            &dir.join("etcd.log"),
+        );
+
+        let port = free_port();
+        let api_args = [
+            format!("--etcd-servers={etcd_url}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={port}"),
+            format!("--cert-dir={}", file("certificates")),
+            "--authorization-mode=RBAC".to_owned(),
+            format!("--token-auth-file={}", file("tokens.csv")),
+            format!("--service-account-issuer={SERVICE_ACCOUNT_ISSUER}"),
+            format!("--service-account-key-file={}", file("sa.pub")),
+            format!("--service-account-signing-key-file={}", file("sa.key")),
+            "--api-audiences=https://kubernetes.default.svc".to_owned(),
+            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+            "--disable-admission-plugins=ServiceAccount".to_owned(),
+            format!("--audit-policy-file={}", file("audit-policy.yaml")),
+            format!("--audit-log-path={}", file("audit.log")),
+        ];
+        let program = tool("controlplane/kube-apiserver");
+        let mut api = Process::start(
+            "kube-apiserver",
+            &program,
+            api_args,
+            &[],
+            &dir.join("kube-apiserver.log"),
+        );
+
+        let url = format!("https://127.0.0.1:{port}");
+        let admin_kubeconfig = dir.join("admin.kubeconfig");
+        write(
+            &admin_kubeconfig,
+            &kubeconfig(
+                &url,
+                &dir.join("certificates/apiserver.crt"),
+                ADMIN_TOKEN,
+                "default",
+            ),
+        );
+        let ready = ["get", "--raw", "/readyz"];
+        api.wait_until(Duration::from_secs(60), || {
+            run_kubectl(&admin_kubeconfig, &ready, None).success()
+        });
+        ControlPlane {
+            dir,
+            url,
+            admin_kubeconfig,
+            install: Once::new(),
+            operators: Mutex::default(),
+            _servers: Mutex::new([api, etcd]),
+        }
+    }
+
+    /// The API server's URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The certificate authority of the API server, for a kubeconfig of your own.
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.join("certificates/apiserver.crt")
+    }
+
+    /// The kubeconfig of `system:masters`.
+    pub fn admin_kubeconfig(&self) -> &Path {
+        &self.admin_kubeconfig
+    }
+
+    /// Applies the project's CRDs and the operator's ClusterRole, once for the test binary.
+    pub fn install(&self) {
+        self.install.call_once(|| {
+            for path in ["crds", "deploy/base/clusterrole.yaml"] {
+                let path = project_root().join(path);
+                assert!(
+                    path.exists(),
+                    "{} is missing: the control plane has nothing to install",
+                    path.display()
+                );
+                self.kubectl_ok(&[
+                    "apply",
+                    "--server-side",
+                    "--force-conflicts",
+                    "-f",
+                    &path.display().to_string(),
+                ]);
+            }
+            self.wait(30, &["--for=condition=Established", "crd", "--all"]);
+        });
+    }
+
+    /// Runs `kubectl` as admin.
+    pub fn kubectl(&self, args: &[&str]) -> Run {
+        run_kubectl(&self.admin_kubeconfig, args, None)
+    }
+
+    /// Runs `kubectl` as admin and returns what it printed; panics when it fails.
+    #[track_caller]
+    pub fn kubectl_ok(&self, args: &[&str]) -> String {
+        expect_success(&format!("kubectl {}", args.join(" ")), self.kubectl(args))
+    }
+
+    /// Runs `kubectl` as whoever the kubeconfig names.
+    pub fn kubectl_as(&self, kubeconfig: &Path, args: &[&str]) -> Run {
+        run_kubectl(kubeconfig, args, None)
+    }
+
+    /// Applies manifests as a user does (`kubectl apply -f -`), as admin.
+    pub fn apply(&self, yaml: &str) -> Run {
+        run_kubectl(
+            &self.admin_kubeconfig,
+            &["apply", "--server-side=false", "-f", "-"],
+            Some(yaml),
+        )
+    }
+
+    /// Like [`apply`](Self::apply); panics when it fails.
+    #[track_caller]
+    pub fn apply_ok(&self, yaml: &str) -> String {
+        expect_success("kubectl apply -f -", self.apply(yaml))
+    }
+
+    /// `kubectl get ARGS… -o json`; panics when it fails.
+    #[track_caller]
+    pub fn get_json(&self, args: &[&str]) -> Value {
+        let args = [&["get", "-o", "json"], args].concat();
+        let text = self.kubectl_ok(&args);
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("kubectl {args:?} printed no JSON ({error}): {text}"))
+    }
+
+    /// `kubectl wait --timeout=…s ARGS…`; panics when the time is over.
+    #[track_caller]
+    pub fn wait(&self, timeout_s: u32, args: &[&str]) {
+        let timeout = format!("--timeout={timeout_s}s");
+        self.kubectl_ok(&[&["wait", &timeout], args].concat());
+    }
+
+    /// Creates a namespace unless it exists.
+    #[track_caller]
+    pub fn ensure_namespace(&self, namespace: &str) {
+        let manifest =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        self.apply_ok(&manifest.to_string());
+    }
+
+    /// The public half of the key that signs service account tokens, PEM.
+    pub fn sa_public_key_pem(&self) -> String {
+        fs::read_to_string(self.dir.join("sa.pub"))
+            .expect("the service account key was written at start")
+    }
+
+    /// A token of an existing service account, as the API server signs it.
+    #[track_caller]
+    pub fn sa_token(&self, namespace: &str, service_account: &str, audience: &str) -> String {
+        let audience = format!("--audience={audience}");
+        let token = self.kubectl_ok(&[
+            "create",
+            "token",
+            service_account,
+            "-n",
+            namespace,
+            &audience,
+        ]);
+        token.trim().to_owned()
+    }
+
+    /// The operator's own kubeconfig in a namespace (made if need be): its ServiceAccount
+    /// `rolecall`, bound to the ClusterRole `rolecall` and to the leader election Role, and nothing
+    /// more. Its default namespace is `namespace`.
+    pub fn operator_kubeconfig(&self, namespace: &str) -> PathBuf {
+        let mut operators = self
+            .operators
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        operators
+            .entry(namespace.to_owned())
+            .or_insert_with(|| self.make_operator(namespace))
+            .clone()
+    }
+
+    fn make_operator(&self, namespace: &str) -> PathBuf {
+        let subject =
+            json!([{"kind": "ServiceAccount", "name": "rolecall", "namespace": namespace}]);
+        let rbac = "rbac.authorization.k8s.io/v1";
+        let group = "rbac.authorization.k8s.io";
+        self.ensure_namespace(namespace);
+        let manifests = json!({"apiVersion": "v1", "kind": "List", "items": [
+            {
+                "apiVersion": "v1", "kind": "ServiceAccount",
+                "metadata": {"name": "rolecall", "namespace": namespace},
+            },
+            {
+                "apiVersion": rbac, "kind": "ClusterRoleBinding",
+                "metadata": {"name": format!("rolecall-{namespace}")},
+                "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "rolecall"},
+                "subjects": subject,
+            },
+            {
+                "apiVersion": rbac, "kind": "Role",
+                "metadata": {"name": "rolecall-leader-election", "namespace": namespace},
+                "rules": [{
+                    "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+                    "verbs": ["get", "create", "update", "patch"],
+                }],
+            },
+            {
+                "apiVersion": rbac, "kind": "RoleBinding",
+                "metadata": {"name": "rolecall-leader-election", "namespace": namespace},
+                "roleRef": {"apiGroup": group, "kind": "Role", "name": "rolecall-leader-election"},
+                "subjects": subject,
+            },
+        ]});
+        self.apply_ok(&manifests.to_string());
+        let token = self.kubectl_ok(&[
+            "create",
+            "token",
+            "rolecall",
+            "-n",
+            namespace,
+            "--duration=8h",
+        ]);
+        let path = self.dir.join(format!("operator-{namespace}.kubeconfig"));
+        write(
+            &path,
+            &kubeconfig(&self.url, &self.ca_file(), token.trim(), namespace),
+        );
+        path
+    }
+
+    /// All writes so far by the operator of a namespace, refused ones included, in order.
+    pub fn writes_by(&self, service_account_namespace: &str) -> Vec<Write> {
+        let user = format!("system:serviceaccount:{service_account_namespace}:rolecall");
+        let log = fs::read_to_string(self.dir.join("audit.log")).unwrap_or_default();
+        log.lines()
+            // Most lines are other users': parse only those that may count.
+            .filter(|line| line.contains(&user))
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|event| event["user"]["username"] == user.as_str())
+            .map(|event| {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let object = &event["objectRef"];
+                Write {
+                    verb: text(&event["verb"]),
+                    resource: text(&object["resource"]),
+                    namespace: text(&object["namespace"]),
+                    name: text(&object["name"]),
+                    subresource: text(&object["subresource"]),
+                    code: event["responseStatus"]["code"]
+                        .as_u64()
+                        .and_then(|code| code.try_into().ok())
+                        .unwrap_or(0),
+                }
+            })
+            .collect()
+    }
+
+    /// [`writes_by`](Self::writes_by) without the leader election's lease, which is renewed all the
+    /// time.
+    pub fn changes_by(&self, service_account_namespace: &str) -> Vec<Write> {
+        let mut writes = self.writes_by(service_account_namespace);
+        writes.retain(|write| write.resource != "leases");
+        writes
+    }
+}
+
+const AUDIT_POLICY: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None # reviews and tokens are questions, though they are asked by a create
+  resources:
+  - group: authentication.k8s.io
+  - group: authorization.k8s.io
+  - group: ''
+    resources: [serviceaccounts/token]
+- level: Metadata
+  verbs: [create, update, patch, delete, deletecollection]
+- level: None
+";
+
+fn kubeconfig(url: &str, ca_file: &Path, token: &str, namespace: &str) -> String {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": url, "certificate-authority": ca_file}}],
+        "users": [{"name": "test", "user": {"token": token}}],
+        "contexts": [{
+            "name": "test",
+            "context": {"cluster": "test", "user": "test", "namespace": namespace},
+        }],
+    })
+    .to_string()
+}
+
+fn run_kubectl(kubeconfig: &Path, args: &[&str], input: Option<&str>) -> Run {
+    let mut child = Command::new(tool("controlplane/kubectl"))
+        .args(args)
+        .env("KUBECONFIG", kubeconfig)
+        .env("HOME", run_dir()) // its caches
+        .env("NO_PROXY", "127.0.0.1")
+        .stdin(if input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("cannot run kubectl");
+    if let Some(input) = input {
+        // kubectl reads all of its input before it prints; an error here shows in what it says.
+        let _ = child
+            .stdin
+            .take()
+            .expect("stdin is piped")
+            .write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().expect("cannot wait for kubectl");
+    Run {
+        status: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[track_caller]
+fn expect_success(what: &str, run: Run) -> String {
+    assert!(
+        run.success(),
+        "{what} failed with {}:\n{}{}",
+        run.status,
+        run.stdout,
+        run.stderr
+    );
+    run.stdout
+}
+
+fn openssl(args: &[&str]) {
+    let output = Command::new("openssl")
+        .args(args)
+        .output()
+        .expect("cannot run openssl: install it");
+    assert!(
+        output.status.success(),
+        "openssl {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}

@@ -4,8 +4,14 @@
 //! [`observed`], [`plan`], [`report`]) know no I/O.
 
 pub mod api;
+pub mod apply;
+pub mod aws;
+pub mod cli;
+pub mod controller;
 pub mod desired;
+pub mod kubernetes;
 pub mod observed;
 pub mod plan;
 pub mod policy;
 pub mod release;
+pub mod report;

@@ -87,7 +87,7 @@ pub struct CredentialsRequestStatus {
     /// The generation that was last made true.
     #[serde(default)]
     pub last_sync_generation: i64,
-    /// Resource version of the Secret when last verified (upstream's field).
+    /// Upstream's field; not written by Rolecall: the Secret's fingerprint is in `providerStatus`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_cloud_creds_secret_resource_version: Option<String>,
     /// Upstream's field; not written by Rolecall.
@@ -159,9 +159,6 @@ pub struct AwsProviderStatus {
     /// Fingerprint of the Secret as it was last seen to be true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_secret: Option<String>,
-    /// Resource version of the Secret when last verified.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_resource_version: Option<String>,
     /// The fields that differ from what was last made true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<super::cluster_identity::DriftEntry>,

@@ -3,7 +3,8 @@
 
 Clients use this as their HTTPS proxy (HTTPS_PROXY=http://127.0.0.1:PORT) and trust its certificate authority
 (SSL_CERT_FILE=DIR/ca.pem). A connection to BUCKET.s3.REGION.amazonaws.com:443 ends here, with a certificate for that
-name, and GET /KEY is answered with what an anonymous GET of that object from the emulator gives.
+name, and GET /KEY is answered with what an anonymous GET of that object from the emulator gives. With --cloudfront it
+also plays a CloudFront distribution, which may read its bucket even if that is private.
 
 Needs nothing but Python and the openssl program.
 """
@@ -22,6 +23,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 # BUCKET.s3.REGION.SUFFIX, BUCKET.s3.SUFFIX, BUCKET.s3.dualstack.REGION.SUFFIX, BUCKET.s3-REGION.SUFFIX
 S3_HOST = re.compile(r"^(?P<bucket>[a-z0-9][a-z0-9.-]*?)\.s3[.-][a-z0-9.-]*(amazonaws\.|aws\.|amazonwebservices\.)[a-z.]+$")
+
+# MiniStack lets its root key pass without a look at the signature. A distribution is allowed to read by the bucket's
+# policy in AWS; here it always is.
+AS_ROOT = {
+    "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, "
+    "Signature=" + "0" * 64
+}
 
 
 class Authority:
@@ -116,7 +124,8 @@ class Outside(Handler):
         self.close_connection = True
         if host in server.refused:
             return self.answer(502, "text/plain", f"{host} is refused (--refuse)\n".encode())
-        bucket = server.buckets.get(host)
+        bucket = server.distributions.get(host)
+        credentials = AS_ROOT if bucket else {}
         if bucket is None and (match := S3_HOST.match(host)):
             bucket = match["bucket"]
         if bucket is None or port != "443":
@@ -130,7 +139,7 @@ class Outside(Handler):
         self.wfile.flush()
         try:
             with context.wrap_socket(self.connection, server_side=True) as tunnel:
-                Inside(tunnel, self.client_address, server, host, bucket)
+                Inside(tunnel, self.client_address, server, host, bucket, credentials)
         except OSError as error:  # among them ssl.SSLError: the client does not trust us, or left
             print(f"issuer_front: {host}: {error}", flush=True)
 
@@ -143,8 +152,8 @@ class Outside(Handler):
 class Inside(Handler):
     """The web server that the client sees within the tunnel."""
 
-    def __init__(self, connection, address, server, host, bucket):
-        self.host, self.bucket = host, bucket
+    def __init__(self, connection, address, server, host, bucket, credentials):
+        self.host, self.bucket, self.credentials = host, bucket, credentials
         super().__init__(connection, address, server)
 
     def do_GET(self):
@@ -152,7 +161,7 @@ class Inside(Handler):
         key = urllib.parse.urlsplit(self.path).path.lstrip("/")
         connection = http.client.HTTPConnection(s3.hostname, s3.port, timeout=30)
         try:
-            connection.request(self.command, f"/{self.bucket}/{key}")
+            connection.request(self.command, f"/{self.bucket}/{key}", headers=self.credentials)
             reply = connection.getresponse()
             body = reply.read()
             passed = ("Cache-Control", "ETag", "Last-Modified")
@@ -198,8 +207,8 @@ def main():
                         help="directory for keys and certificates; clients trust DIR/ca.pem")
     parser.add_argument("--refuse", action="append", default=[], metavar="HOST",
                         help="answer connections to this host with 502 (may be repeated)")
-    parser.add_argument("--host", action="append", default=[], type=host_and_bucket, metavar="HOST=BUCKET",
-                        help="also show this bucket under a name that is not S3's own (may be repeated)")
+    parser.add_argument("--cloudfront", action="append", default=[], type=host_and_bucket, metavar="HOST=BUCKET",
+                        help="also show this bucket, public or not, under this name (may be repeated)")
     args = parser.parse_args()
 
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -207,7 +216,7 @@ def main():
     server = Server(("127.0.0.1", args.listen_port), Outside)
     server.authority, server.s3 = authority, args.s3
     server.refused = {host.lower() for host in args.refuse}
-    server.buckets = dict(args.host)
+    server.distributions = dict(args.cloudfront)
     print(f"issuer_front: ready on http://127.0.0.1:{server.server_port}, authority {authority.certificate}", flush=True)
     try:
         server.serve_forever()

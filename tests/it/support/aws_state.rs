@@ -1,6 +1,5 @@
-//! What is in AWS, seen past the test's proxy (nothing here is counted or broken), and the means to
-//! alter it behind the operator's back: [`iam`] and [`s3`] are plain SDK clients, used with
-//! [`block_on`](super::block_on).
+//! What is in AWS, seen past the test's proxy (nothing here is counted or broken), and the means to alter it behind the
+//! operator's back: [`iam`] and [`s3`] are plain SDK clients, used with [`block_on`](super::block_on).
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -47,8 +46,8 @@ pub struct ProviderView {
 #[derive(Debug, Clone, PartialEq)]
 pub struct BucketView {
     pub tags: BTreeMap<String, String>,
-    /// `BlockPublicAcls`, `IgnorePublicAcls`, `BlockPublicPolicy`, `RestrictPublicBuckets`:
-    /// booleans. Null if there is none.
+    /// `BlockPublicAcls`, `IgnorePublicAcls`, `BlockPublicPolicy`, `RestrictPublicBuckets`: booleans. Null if there is
+    /// none.
     pub public_access_block: Value,
     pub policy: Option<Value>,
     /// By key.
@@ -76,11 +75,7 @@ fn clients() -> &'static Clients {
         // Past every test's proxy, but through one: moto must get one request at a time.
         let proxy = Proxy::start(Emulators::shared());
         let (iam, _, s3) = clients_of(&proxy);
-        Clients {
-            iam,
-            s3,
-            _proxy: proxy,
-        }
+        Clients { iam, s3, _proxy: proxy }
     })
 }
 
@@ -116,57 +111,24 @@ pub fn s3() -> &'static aws_sdk_s3::Client {
 /// The role of this name.
 #[track_caller]
 pub fn role(name: &str) -> Option<RoleView> {
-    let role = found(block_on(iam().get_role().role_name(name).send()))?
-        .role
-        .expect("GetRole has a role");
-    let policies = must(block_on(
-        iam()
-            .list_role_policies()
-            .role_name(name)
-            .into_paginator()
-            .items()
-            .send()
-            .try_collect(),
-    ));
+    let role = found(block_on(iam().get_role().role_name(name).send()))?.role.expect("GetRole has a role");
+    let policies =
+        must(block_on(iam().list_role_policies().role_name(name).into_paginator().items().send().try_collect()));
     let inline = policies.into_iter().map(|policy| {
-        let answer = must(block_on(
-            iam()
-                .get_role_policy()
-                .role_name(name)
-                .policy_name(&policy)
-                .send(),
-        ));
+        let answer = must(block_on(iam().get_role_policy().role_name(name).policy_name(&policy).send()));
         (policy, document(&answer.policy_document))
     });
     let inline = inline.collect();
-    let attached = must(block_on(
-        iam().list_attached_role_policies().role_name(name).send(),
-    ));
+    let attached = must(block_on(iam().list_attached_role_policies().role_name(name).send()));
     Some(RoleView {
         arn: role.arn,
         path: role.path,
         description: role.description,
-        trust: role
-            .assume_role_policy_document
-            .as_deref()
-            .map(document)
-            .unwrap_or_default(),
+        trust: role.assume_role_policy_document.as_deref().map(document).unwrap_or_default(),
         inline,
-        attached: attached
-            .attached_policies
-            .into_iter()
-            .flatten()
-            .filter_map(|policy| policy.policy_arn)
-            .collect(),
-        boundary: role
-            .permissions_boundary
-            .and_then(|boundary| boundary.permissions_boundary_arn),
-        tags: role
-            .tags
-            .into_iter()
-            .flatten()
-            .map(|tag| (tag.key, tag.value))
-            .collect(),
+        attached: attached.attached_policies.into_iter().flatten().filter_map(|policy| policy.policy_arn).collect(),
+        boundary: role.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn),
+        tags: role.tags.into_iter().flatten().map(|tag| (tag.key, tag.value)).collect(),
         max_session: role.max_session_duration,
     })
 }
@@ -174,14 +136,7 @@ pub fn role(name: &str) -> Option<RoleView> {
 /// The names of all roles, sorted.
 #[track_caller]
 pub fn role_names() -> Vec<String> {
-    let roles = must(block_on(
-        iam()
-            .list_roles()
-            .into_paginator()
-            .items()
-            .send()
-            .try_collect(),
-    ));
+    let roles = must(block_on(iam().list_roles().into_paginator().items().send().try_collect()));
     let mut names: Vec<_> = roles.into_iter().map(|role| role.role_name).collect();
     names.sort();
     names
@@ -190,19 +145,12 @@ pub fn role_names() -> Vec<String> {
 /// The OpenID Connect provider with this ARN.
 #[track_caller]
 pub fn provider(arn: &str) -> Option<ProviderView> {
-    let get = iam()
-        .get_open_id_connect_provider()
-        .open_id_connect_provider_arn(arn);
+    let get = iam().get_open_id_connect_provider().open_id_connect_provider_arn(arn);
     let provider = found(block_on(get.send()))?;
     Some(ProviderView {
         url: provider.url.unwrap_or_default(),
         audiences: provider.client_id_list.unwrap_or_default(),
-        tags: provider
-            .tags
-            .into_iter()
-            .flatten()
-            .map(|tag| (tag.key, tag.value))
-            .collect(),
+        tags: provider.tags.into_iter().flatten().map(|tag| (tag.key, tag.value)).collect(),
         thumbprints: provider.thumbprint_list.unwrap_or_default(),
     })
 }
@@ -210,13 +158,8 @@ pub fn provider(arn: &str) -> Option<ProviderView> {
 /// The ARNs of all OpenID Connect providers, sorted.
 #[track_caller]
 pub fn provider_arns() -> Vec<String> {
-    let list =
-        must(block_on(iam().list_open_id_connect_providers().send())).open_id_connect_provider_list;
-    let mut arns: Vec<_> = list
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.arn)
-        .collect();
+    let list = must(block_on(iam().list_open_id_connect_providers().send())).open_id_connect_provider_list;
+    let mut arns: Vec<_> = list.into_iter().flatten().filter_map(|entry| entry.arn).collect();
     arns.sort();
     arns
 }
@@ -225,16 +168,12 @@ pub fn provider_arns() -> Vec<String> {
 #[track_caller]
 pub fn bucket(name: &str) -> Option<BucketView> {
     found(block_on(s3().head_bucket().bucket(name).send()))?;
-    let tags = found(block_on(s3().get_bucket_tagging().bucket(name).send()))
-        .map(|answer| tag_map(answer.tag_set));
+    let tags = found(block_on(s3().get_bucket_tagging().bucket(name).send())).map(|answer| tag_map(answer.tag_set));
     let block = found(block_on(s3().get_public_access_block().bucket(name).send()))
         .and_then(|answer| answer.public_access_block_configuration);
-    let policy = found(block_on(s3().get_bucket_policy().bucket(name).send()))
-        .and_then(|answer| answer.policy);
+    let policy = found(block_on(s3().get_bucket_policy().bucket(name).send())).and_then(|answer| answer.policy);
     let pages = s3().list_objects_v2().bucket(name).into_paginator().send();
-    let keys = must(block_on(pages.try_collect()))
-        .into_iter()
-        .flat_map(|page| page.contents.unwrap_or_default());
+    let keys = must(block_on(pages.try_collect())).into_iter().flat_map(|page| page.contents.unwrap_or_default());
     Some(BucketView {
         tags: tags.unwrap_or_default(),
         public_access_block: block.map_or(Value::Null, |block| {
@@ -246,22 +185,15 @@ pub fn bucket(name: &str) -> Option<BucketView> {
             })
         }),
         policy: policy.as_deref().map(document),
-        objects: keys
-            .filter_map(|entry| entry.key)
-            .map(|key| (key.clone(), object(name, &key)))
-            .collect(),
+        objects: keys.filter_map(|entry| entry.key).map(|key| (key.clone(), object(name, &key))).collect(),
     })
 }
 
 #[track_caller]
 fn object(bucket: &str, key: &str) -> ObjectView {
     let answer = must(block_on(s3().get_object().bucket(bucket).key(key).send()));
-    let body = block_on(answer.body.collect())
-        .expect("the object's body breaks off")
-        .into_bytes();
-    let tags = must(block_on(
-        s3().get_object_tagging().bucket(bucket).key(key).send(),
-    ));
+    let body = block_on(answer.body.collect()).expect("the object's body breaks off").into_bytes();
+    let tags = must(block_on(s3().get_object_tagging().bucket(bucket).key(key).send()));
     ObjectView {
         body: String::from_utf8_lossy(&body).into_owned(),
         content_type: answer.content_type,
@@ -277,13 +209,9 @@ fn tag_map(tags: Vec<aws_sdk_s3::types::Tag>) -> BTreeMap<String, String> {
 /// A policy document: JSON, percent-encoded where it comes from IAM.
 #[track_caller]
 fn document(text: &str) -> Value {
-    let text = if text.trim_start().starts_with('{') {
-        text.into()
-    } else {
-        percent_decode_str(text).decode_utf8_lossy()
-    };
-    serde_json::from_str(&text)
-        .unwrap_or_else(|error| panic!("not a policy document ({error}): {text}"))
+    let text =
+        if text.trim_start().starts_with('{') { text.into() } else { percent_decode_str(text).decode_utf8_lossy() };
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("not a policy document ({error}): {text}"))
 }
 
 /// The answer, or `None` if what was asked for does not exist.

@@ -1,15 +1,13 @@
-//! A real Kubernetes API: etcd and kube-apiserver with RBAC, an audit log, and the project's
-//! `kubectl`.
+//! A real Kubernetes API: etcd and kube-apiserver with RBAC, an audit log, and the project's `kubectl`.
 //!
-//! There is no controller manager: namespaces do not finish deleting and nothing is garbage
-//! collected.
+//! There is no controller manager: namespaces do not finish deleting and nothing is garbage collected.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, Once, OnceLock};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -46,8 +44,7 @@ impl Run {
     }
 }
 
-/// A write that the API server was asked for, from its audit log. Token and access reviews are not
-/// logged.
+/// A write that the API server was asked for, from its audit log. Token and access reviews are not logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
     /// `create`, `update`, `patch`, `delete` or `deletecollection`.
@@ -75,18 +72,8 @@ impl ControlPlane {
         fs::create_dir_all(&dir).expect("cannot create the control plane's directory");
         let file = |name: &str| dir.join(name).display().to_string();
         openssl(&["genrsa", "-out", &file("sa.key"), "2048"]);
-        openssl(&[
-            "rsa",
-            "-in",
-            &file("sa.key"),
-            "-pubout",
-            "-out",
-            &file("sa.pub"),
-        ]);
-        write(
-            &dir.join("tokens.csv"),
-            &format!("{ADMIN_TOKEN},admin,admin,system:masters\n"),
-        );
+        openssl(&["rsa", "-in", &file("sa.key"), "-pubout", "-out", &file("sa.pub")]);
+        write(&dir.join("tokens.csv"), &format!("{ADMIN_TOKEN},admin,admin,system:masters\n"));
         write(&dir.join("audit-policy.yaml"), AUDIT_POLICY);
 
         let etcd_url = format!("http://127.0.0.1:{}", free_port());
@@ -97,13 +84,7 @@ impl ControlPlane {
             format!("--listen-peer-urls=http://127.0.0.1:{}", free_port()),
             "--unsafe-no-fsync".to_owned(),
         ];
-        let etcd = Process::start(
-            "etcd",
-            &tool("controlplane/etcd"),
-            etcd_args,
-            &[],
-            &dir.join("etcd.log"),
-        );
+        let etcd = Process::start("etcd", &tool("controlplane/etcd"), etcd_args, &[], &dir.join("etcd.log"));
 
         let port = free_port();
         let api_args = [
@@ -123,29 +104,13 @@ impl ControlPlane {
             format!("--audit-log-path={}", file("audit.log")),
         ];
         let program = tool("controlplane/kube-apiserver");
-        let mut api = Process::start(
-            "kube-apiserver",
-            &program,
-            api_args,
-            &[],
-            &dir.join("kube-apiserver.log"),
-        );
+        let mut api = Process::start("kube-apiserver", &program, api_args, &[], &dir.join("kube-apiserver.log"));
 
         let url = format!("https://127.0.0.1:{port}");
         let admin_kubeconfig = dir.join("admin.kubeconfig");
-        write(
-            &admin_kubeconfig,
-            &kubeconfig(
-                &url,
-                &dir.join("certificates/apiserver.crt"),
-                ADMIN_TOKEN,
-                "default",
-            ),
-        );
+        write(&admin_kubeconfig, &kubeconfig(&url, &dir.join("certificates/apiserver.crt"), ADMIN_TOKEN, "default"));
         let ready = ["get", "--raw", "/readyz"];
-        api.wait_until(Duration::from_secs(60), || {
-            run_kubectl(&admin_kubeconfig, &ready, None).success()
-        });
+        api.wait_until(Duration::from_mins(1), || run_kubectl(&admin_kubeconfig, &ready, None).success());
         ControlPlane {
             dir,
             url,
@@ -176,18 +141,8 @@ impl ControlPlane {
         self.install.call_once(|| {
             for path in ["crds", "deploy/base/clusterrole.yaml"] {
                 let path = project_root().join(path);
-                assert!(
-                    path.exists(),
-                    "{} is missing: the control plane has nothing to install",
-                    path.display()
-                );
-                self.kubectl_ok(&[
-                    "apply",
-                    "--server-side",
-                    "--force-conflicts",
-                    "-f",
-                    &path.display().to_string(),
-                ]);
+                assert!(path.exists(), "{} is missing: the control plane has nothing to install", path.display());
+                self.kubectl_ok(&["apply", "--server-side", "--force-conflicts", "-f", &path.display().to_string()]);
             }
             self.wait(30, &["--for=condition=Established", "crd", "--all"]);
         });
@@ -205,17 +160,14 @@ impl ControlPlane {
     }
 
     /// Runs `kubectl` as whoever the kubeconfig names.
+    #[allow(clippy::unused_self, reason = "reads like the others")]
     pub fn kubectl_as(&self, kubeconfig: &Path, args: &[&str]) -> Run {
         run_kubectl(kubeconfig, args, None)
     }
 
     /// Applies manifests as a user does (`kubectl apply -f -`), as admin.
     pub fn apply(&self, yaml: &str) -> Run {
-        run_kubectl(
-            &self.admin_kubeconfig,
-            &["apply", "--server-side=false", "-f", "-"],
-            Some(yaml),
-        )
+        run_kubectl(&self.admin_kubeconfig, &["apply", "--server-side=false", "-f", "-"], Some(yaml))
     }
 
     /// Like [`apply`](Self::apply); panics when it fails.
@@ -229,8 +181,7 @@ impl ControlPlane {
     pub fn get_json(&self, args: &[&str]) -> Value {
         let args = [&["get", "-o", "json"], args].concat();
         let text = self.kubectl_ok(&args);
-        serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("kubectl {args:?} printed no JSON ({error}): {text}"))
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("kubectl {args:?} printed no JSON ({error}): {text}"))
     }
 
     /// `kubectl wait --timeout=…s ARGS…`; panics when the time is over.
@@ -243,49 +194,32 @@ impl ControlPlane {
     /// Creates a namespace unless it exists.
     #[track_caller]
     pub fn ensure_namespace(&self, namespace: &str) {
-        let manifest =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         self.apply_ok(&manifest.to_string());
     }
 
     /// The public half of the key that signs service account tokens, PEM.
     pub fn sa_public_key_pem(&self) -> String {
-        fs::read_to_string(self.dir.join("sa.pub"))
-            .expect("the service account key was written at start")
+        fs::read_to_string(self.dir.join("sa.pub")).expect("the service account key was written at start")
     }
 
     /// A token of an existing service account, as the API server signs it.
     #[track_caller]
     pub fn sa_token(&self, namespace: &str, service_account: &str, audience: &str) -> String {
         let audience = format!("--audience={audience}");
-        let token = self.kubectl_ok(&[
-            "create",
-            "token",
-            service_account,
-            "-n",
-            namespace,
-            &audience,
-        ]);
+        let token = self.kubectl_ok(&["create", "token", service_account, "-n", namespace, &audience]);
         token.trim().to_owned()
     }
 
-    /// The operator's own kubeconfig in a namespace (made if need be): its ServiceAccount
-    /// `rolecall`, bound to the ClusterRole `rolecall` and to the leader election Role, and nothing
-    /// more. Its default namespace is `namespace`.
+    /// The operator's own kubeconfig in a namespace (made if need be): its ServiceAccount `rolecall`, bound to the
+    /// ClusterRole `rolecall` and to the leader election Role, and nothing more. Its default namespace is `namespace`.
     pub fn operator_kubeconfig(&self, namespace: &str) -> PathBuf {
-        let mut operators = self
-            .operators
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        operators
-            .entry(namespace.to_owned())
-            .or_insert_with(|| self.make_operator(namespace))
-            .clone()
+        let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
+        operators.entry(namespace.to_owned()).or_insert_with(|| self.make_operator(namespace)).clone()
     }
 
     fn make_operator(&self, namespace: &str) -> PathBuf {
-        let subject =
-            json!([{"kind": "ServiceAccount", "name": "rolecall", "namespace": namespace}]);
+        let subject = json!([{"kind": "ServiceAccount", "name": "rolecall", "namespace": namespace}]);
         let rbac = "rbac.authorization.k8s.io/v1";
         let group = "rbac.authorization.k8s.io";
         self.ensure_namespace(namespace);
@@ -316,19 +250,9 @@ impl ControlPlane {
             },
         ]});
         self.apply_ok(&manifests.to_string());
-        let token = self.kubectl_ok(&[
-            "create",
-            "token",
-            "rolecall",
-            "-n",
-            namespace,
-            "--duration=8h",
-        ]);
+        let token = self.kubectl_ok(&["create", "token", "rolecall", "-n", namespace, "--duration=8h"]);
         let path = self.dir.join(format!("operator-{namespace}.kubeconfig"));
-        write(
-            &path,
-            &kubeconfig(&self.url, &self.ca_file(), token.trim(), namespace),
-        );
+        write(&path, &kubeconfig(&self.url, &self.ca_file(), token.trim(), namespace));
         path
     }
 
@@ -350,17 +274,13 @@ impl ControlPlane {
                     namespace: text(&object["namespace"]),
                     name: text(&object["name"]),
                     subresource: text(&object["subresource"]),
-                    code: event["responseStatus"]["code"]
-                        .as_u64()
-                        .and_then(|code| code.try_into().ok())
-                        .unwrap_or(0),
+                    code: event["responseStatus"]["code"].as_u64().and_then(|code| code.try_into().ok()).unwrap_or(0),
                 }
             })
             .collect()
     }
 
-    /// [`writes_by`](Self::writes_by) without the leader election's lease, which is renewed all the
-    /// time.
+    /// [`writes_by`](Self::writes_by) without the leader election's lease, which is renewed all the time.
     pub fn changes_by(&self, service_account_namespace: &str) -> Vec<Write> {
         let mut writes = self.writes_by(service_account_namespace);
         writes.retain(|write| write.resource != "leases");
@@ -405,22 +325,14 @@ fn run_kubectl(kubeconfig: &Path, args: &[&str], input: Option<&str>) -> Run {
         .env("KUBECONFIG", kubeconfig)
         .env("HOME", run_dir()) // its caches
         .env("NO_PROXY", "127.0.0.1")
-        .stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("cannot run kubectl");
     if let Some(input) = input {
         // kubectl reads all of its input before it prints; an error here shows in what it says.
-        let _ = child
-            .stdin
-            .take()
-            .expect("stdin is piped")
-            .write_all(input.as_bytes());
+        let _ = child.stdin.take().expect("stdin is piped").write_all(input.as_bytes());
     }
     let output = child.wait_with_output().expect("cannot wait for kubectl");
     Run {
@@ -432,26 +344,13 @@ fn run_kubectl(kubeconfig: &Path, args: &[&str], input: Option<&str>) -> Run {
 
 #[track_caller]
 fn expect_success(what: &str, run: Run) -> String {
-    assert!(
-        run.success(),
-        "{what} failed with {}:\n{}{}",
-        run.status,
-        run.stdout,
-        run.stderr
-    );
+    assert!(run.success(), "{what} failed with {}:\n{}{}", run.status, run.stdout, run.stderr);
     run.stdout
 }
 
 fn openssl(args: &[&str]) {
-    let output = Command::new("openssl")
-        .args(args)
-        .output()
-        .expect("cannot run openssl: install it");
-    assert!(
-        output.status.success(),
-        "openssl {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new("openssl").args(args).output().expect("cannot run openssl: install it");
+    assert!(output.status.success(), "openssl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn write(path: &Path, text: &str) {

@@ -1,19 +1,16 @@
-//! The AWS emulators: moto for IAM and STS, MiniStack for S3. Neither is AWS; together they come
-//! near.
+//! The AWS emulators: moto for IAM and STS, MiniStack for S3. Neither is AWS; together they come near.
 //!
 //! What each cannot do, found by trying moto 5.2.5 and MiniStack 1.5.33:
-//! - `AddClientIDToOpenIDConnectProvider` and its `Remove…`: neither knows them (moto answers with
-//!   a 500 page). The proxy plays them, see `proxy/audiences.rs`.
-//! - moto's `UpdateRole` sets a left-out description to none and a left-out session duration to
-//!   3600, AWS keeps them.
-//! - moto breaks under concurrent requests: go through a [`Proxy`](super::Proxy), which lets one at
-//!   a time through.
+//! - moto breaks under concurrent requests: go through a [`Proxy`](super::Proxy), which lets one at a time through.
+//! - `AddClientIDToOpenIDConnectProvider` and its `Remove…`: neither knows them (moto answers with a 500 page), and
+//!   moto's `UpdateRole` resets a left-out description or session duration. The proxy puts both right
+//!   (`proxy/moto.rs`).
+//! - MiniStack's IAM cannot change thumbprints or tags of a provider. moto's can.
 //! - MiniStack ignores `x-amz-expected-bucket-owner`: the proxy checks it.
 //! - MiniStack's `PutObject` without tags keeps those that the object had; AWS removes them.
-//! - Both take `CreateOpenIDConnectProvider` without thumbprints and then list none; AWS fetches
-//!   one.
-//! - moto shortens `ListRoles` (no description, no tags), as AWS does; neither sees that `Q1` and
-//!   `q1` are the same name.
+//! - Both take `CreateOpenIDConnectProvider` without thumbprints and then list none; AWS fetches one.
+//! - Neither sees that the role names `Q1` and `q1` are the same, reads trust policies, or (moto) misses a boundary
+//!   policy that does not exist.
 
 use std::fs;
 use std::net::TcpStream;
@@ -22,14 +19,12 @@ use std::time::Duration;
 
 use super::process::{Process, free_port, run_dir, tool};
 
-/// The account of both emulators. moto's own; MiniStack is told by `MINISTACK_ACCOUNT_ID` (a
-/// 12-digit access key id also chooses the account in MiniStack, but that would have to be undone
-/// for moto).
+/// The account of both emulators. moto's own; MiniStack is told by `MINISTACK_ACCOUNT_ID` (a 12-digit access key id
+/// also chooses the account in MiniStack, but that would have to be undone for moto).
 pub const ACCOUNT: &str = "123456789012";
 
-/// Credentials that may do everything in both: moto does not look at them, MiniStack knows them as
-/// the root user (who passes every check; other keys must be those of a user made there, and
-/// signatures fit).
+/// Credentials that may do everything in both: moto does not look at them, MiniStack knows them as the root user (who
+/// passes every check; other keys must be those of a user made there, and signatures fit).
 pub const ACCESS_KEY_ID: &str = "test";
 /// See [`ACCESS_KEY_ID`].
 pub const SECRET_ACCESS_KEY: &str = "test";
@@ -84,13 +79,9 @@ impl Emulators {
             &dir.join("ministack.log"),
         );
 
-        let minute = Duration::from_secs(60);
-        moto.wait_until(minute, || {
-            TcpStream::connect(("127.0.0.1", moto_port)).is_ok()
-        });
-        ministack.wait_until(minute, || {
-            TcpStream::connect(("127.0.0.1", ministack_port)).is_ok()
-        });
+        let minute = Duration::from_mins(1);
+        moto.wait_until(minute, || TcpStream::connect(("127.0.0.1", moto_port)).is_ok());
+        ministack.wait_until(minute, || TcpStream::connect(("127.0.0.1", ministack_port)).is_ok());
         Emulators {
             moto: format!("http://127.0.0.1:{moto_port}"),
             ministack: format!("http://127.0.0.1:{ministack_port}"),

@@ -2,14 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Calls `probe` until it answers, at most for `timeout`; panics with `what` and the last error
-/// after that.
+/// Calls `probe` until it answers, at most for `timeout`; panics with `what` and the last error after that.
 #[track_caller]
-pub fn eventually<T>(
-    timeout: Duration,
-    what: &str,
-    mut probe: impl FnMut() -> Result<T, String>,
-) -> T {
+pub fn eventually<T>(timeout: Duration, what: &str, mut probe: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + timeout;
     let mut pause = Duration::from_millis(20);
     loop {

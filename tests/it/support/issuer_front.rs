@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::emulators::Emulators;
@@ -23,43 +23,20 @@ impl IssuerFront {
         SHARED.get_or_init(|| IssuerFront::start(Emulators::shared(), &[]))
     }
 
-    /// A front of your own, with further arguments: `--refuse HOST`, `--host HOST=BUCKET`.
+    /// A front of your own, with further arguments: `--refuse HOST`, `--cloudfront HOST=BUCKET`.
     pub fn start(emulators: &Emulators, extra_args: &[&str]) -> IssuerFront {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let dir = run_dir().join(format!("issuer-front-{number}"));
         let port = free_port();
-        let script = project_root()
-            .join("tests/emulators/issuer_front.py")
-            .display()
-            .to_string();
+        let script = project_root().join("tests/emulators/issuer_front.py").display().to_string();
         let (port_text, dir_text) = (port.to_string(), dir.display().to_string());
-        let args = [
-            script.as_str(),
-            "--listen-port",
-            &port_text,
-            "--s3",
-            emulators.s3_url(),
-            "--dir",
-            &dir_text,
-        ];
+        let args = [script.as_str(), "--listen-port", &port_text, "--s3", emulators.s3_url(), "--dir", &dir_text];
         let log = run_dir().join(format!("issuer-front-{number}.log"));
         let python = tool("emulators/bin/python3");
-        let mut process = Process::start(
-            "the issuer front",
-            &python,
-            args.iter().chain(extra_args),
-            &[],
-            &log,
-        );
-        process.wait_until(Duration::from_secs(20), || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        IssuerFront {
-            port,
-            dir,
-            process: Mutex::new(process),
-        }
+        let mut process = Process::start("the issuer front", &python, args.iter().chain(extra_args), &[], &log);
+        process.wait_until(Duration::from_secs(20), || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        IssuerFront { port, dir, process: Mutex::new(process) }
     }
 
     /// For `HTTPS_PROXY`.
@@ -74,10 +51,7 @@ impl IssuerFront {
 
     /// What it has printed: a line for each request.
     pub fn log(&self) -> String {
-        self.process
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .log()
+        self.process.lock().unwrap_or_else(PoisonError::into_inner).log()
     }
 
     /// Where its certificates are.

@@ -1,11 +1,19 @@
-//! What the integration tests stand on: a real control plane, AWS emulators behind a proxy that
-//! counts and breaks things, the issuer's documents over HTTPS, and the operator as a process.
+//! What the integration tests stand on: a real control plane, AWS emulators behind a proxy that counts and breaks
+//! things, the issuer's documents over HTTPS, and the operator as a process.
 //!
-//! Servers which all tests share start on first use ([`ControlPlane::shared`],
-//! [`Emulators::shared`], [`IssuerFront::shared`]) and die with the test process. A test keeps to
-//! itself by a namespace, an infra name and a [`Proxy`] of its own. Logs of everything are in
-//! `target/tmp/run-<pid>/`.
-#![allow(dead_code, unused_imports, reason = "each test uses its part of this")]
+//! Servers which all tests share start on first use ([`ControlPlane::shared`], [`Emulators::shared`],
+//! [`IssuerFront::shared`]) and die with the test process. A test keeps to itself by a namespace, an infra name and a
+//! [`Proxy`] of its own. Logs of everything are in `target/tmp/run-<pid>/`.
+#![allow(
+    dead_code,
+    unused_imports,
+    missing_docs,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "each test uses its part of this; a test's support may panic, and says why"
+)]
 
 pub mod aws_state;
 pub mod controlplane;

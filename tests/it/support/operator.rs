@@ -1,5 +1,4 @@
-//! The operator as a process: `rolecall controller`, with its own kubeconfig and AWS behind a
-//! proxy.
+//! The operator as a process: `rolecall controller`, with its own kubeconfig and AWS behind a proxy.
 
 use std::path::Path;
 use std::process::ExitStatus;
@@ -10,7 +9,7 @@ use super::controlplane::ControlPlane;
 use super::emulators::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use super::eventually::eventually;
 use super::issuer_front::IssuerFront;
-use super::process::{Process, free_port, run_dir};
+use super::process::{self, Process, free_port, run_dir};
 use super::proxy::Proxy;
 use super::runtime::{block_on, http};
 
@@ -21,8 +20,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts the operator for one namespace; see [`wait_ready`](Self::wait_ready). `extra_env`
-    /// comes last and so wins. Nothing but PATH is taken over from the test's own environment.
+    /// Starts the operator for one namespace; see [`wait_ready`](Self::wait_ready). `extra_env` comes last and so wins.
+    /// Nothing but PATH is taken over from the test's own environment.
     pub fn start(
         control_plane: &ControlPlane,
         namespace: &str,
@@ -34,14 +33,10 @@ impl Operator {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let address = format!("127.0.0.1:{}", free_port());
-        let kubeconfig = control_plane
-            .operator_kubeconfig(namespace)
-            .display()
-            .to_string();
+        let kubeconfig = control_plane.operator_kubeconfig(namespace).display().to_string();
         let home = run_dir().display().to_string();
         let (iam, sts, s3) = (proxy.iam_url(), proxy.sts_url(), proxy.s3_url());
-        let front =
-            issuer_front.map(|front| (front.proxy_url(), front.ca_file().display().to_string()));
+        let front = issuer_front.map(|front| (front.proxy_url(), front.ca_file().display().to_string()));
         let mut env = vec![
             ("HOME", home.as_str()),
             ("KUBECONFIG", &kubeconfig),
@@ -63,15 +58,7 @@ impl Operator {
             ]);
         }
         env.extend(extra_env);
-        let args = [
-            "controller",
-            "--namespace",
-            namespace,
-            "--listen",
-            &address,
-            "--log-format",
-            "json",
-        ];
+        let args = ["controller", "--namespace", namespace, "--listen", &address, "--log-format", "json"];
         let process = Process::start(
             "the operator",
             Path::new(env!("CARGO_BIN_EXE_rolecall")),
@@ -100,16 +87,12 @@ impl Operator {
     /// GET from the operator's own server: status and body. Panics when nobody answers.
     #[track_caller]
     pub fn http_get(&self, path: &str) -> (u16, String) {
-        self.try_get(path)
-            .unwrap_or_else(|error| panic!("GET {path} from the operator: {error}"))
+        self.try_get(path).unwrap_or_else(|error| panic!("GET {path} from the operator: {error}"))
     }
 
     fn try_get(&self, path: &str) -> Result<(u16, String), reqwest::Error> {
         block_on(async {
-            let answer = http()
-                .get(format!("http://{}{path}", self.address))
-                .send()
-                .await?;
+            let answer = http().get(format!("http://{}{path}", self.address)).send().await?;
             Ok((answer.status().as_u16(), answer.text().await?))
         })
     }
@@ -122,8 +105,8 @@ impl Operator {
         body
     }
 
-    /// The value of a metric, given as `name` or `name{label="value"}`: the sum over all series
-    /// which have these labels (and perhaps others); `None` if there is none.
+    /// The value of a metric, given as `name` or `name{label="value"}`: the sum over all series which have these labels
+    /// (and perhaps others); `None` if there is none.
     #[track_caller]
     pub fn metric(&self, name_with_labels: &str) -> Option<f64> {
         metric(&self.metrics(), name_with_labels)
@@ -139,13 +122,7 @@ impl Operator {
     pub fn wait_ready(&mut self, timeout: Duration) {
         let ready = |address: &str| {
             let url = format!("http://{address}/readyz");
-            block_on(async {
-                http()
-                    .get(url)
-                    .send()
-                    .await
-                    .is_ok_and(|answer| answer.status().is_success())
-            })
+            block_on(async { http().get(url).send().await.is_ok_and(|answer| answer.status().is_success()) })
         };
         self.process.wait_until(timeout, || ready(&self.address));
     }
@@ -155,16 +132,26 @@ impl Operator {
     pub fn wait_log(&self, timeout: Duration, text: &str) -> String {
         eventually(timeout, &format!("{text:?} in the operator's log"), || {
             let log = self.log();
-            log.lines()
-                .find(|line| line.contains(text))
-                .map(str::to_owned)
-                .ok_or_else(|| self.process.log_tail(10))
+            log.lines().find(|line| line.contains(text)).map(str::to_owned).ok_or_else(|| self.process.log_tail(10))
         })
     }
 
     /// SIGTERM; the status it ended with, within 30 s.
     pub fn terminate(&mut self) -> ExitStatus {
         self.process.terminate()
+    }
+
+    /// Kills the operator when called: for [`Proxy::on_call`] and [`Proxy::on_write`].
+    pub fn killer(&self) -> impl FnOnce() + Send + use<> {
+        let pid = self.pid();
+        move || process::kill9(pid)
+    }
+
+    /// Waits until it has ended by itself (or by a [`killer`](Self::killer)).
+    #[track_caller]
+    pub fn wait_exit(&mut self, timeout: Duration) -> ExitStatus {
+        let process = &mut self.process;
+        eventually(timeout, "the end of the operator", || process.exited().ok_or_else(|| process.log_tail(10)))
     }
 
     /// SIGKILL, and waits until it is gone.
@@ -176,10 +163,7 @@ impl Operator {
 impl Drop for Operator {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!(
-                "--- the operator's log, last 60 lines\n{}\n---",
-                self.process.log_tail(60)
-            );
+            eprintln!("--- the operator's log, last 60 lines\n{}\n---", self.process.log_tail(60));
         }
     }
 }
@@ -188,21 +172,14 @@ pub(super) fn metric(page: &str, wanted: &str) -> Option<f64> {
     let (wanted_name, wanted_labels) = split_series(wanted);
     let mut found = None;
     for line in page.lines().filter(|line| !line.starts_with('#')) {
-        // The value follows the labels, or the name when there are none; a timestamp may follow the
-        // value.
-        let end = line
-            .rfind('}')
-            .map_or_else(|| line.find(' '), |brace| Some(brace + 1));
+        // The value follows the labels, or the name when there are none; a timestamp may follow the value.
+        let end = line.rfind('}').map_or_else(|| line.find(' '), |brace| Some(brace + 1));
         let Some((series, rest)) = end.and_then(|end| line.split_at_checked(end)) else {
             continue;
         };
         let (name, labels) = split_series(series);
         if name == wanted_name && wanted_labels.iter().all(|label| labels.contains(label)) {
-            let value: f64 = rest
-                .split_whitespace()
-                .next()
-                .and_then(|value| value.parse().ok())
-                .unwrap_or(f64::NAN);
+            let value: f64 = rest.split_whitespace().next().and_then(|value| value.parse().ok()).unwrap_or(f64::NAN);
             found = Some(found.unwrap_or(0.0) + value);
         }
     }
@@ -215,13 +192,7 @@ fn split_series(series: &str) -> (&str, Vec<&str>) {
         None => (series.trim(), Vec::new()),
         Some((name, labels)) => {
             let labels = labels.trim_end().trim_end_matches('}').split("\",");
-            (
-                name,
-                labels
-                    .map(|label| label.trim_end_matches('"').trim())
-                    .filter(|label| !label.is_empty())
-                    .collect(),
-            )
+            (name, labels.map(|label| label.trim_end_matches('"').trim()).filter(|label| !label.is_empty()).collect())
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,16 +18,11 @@ pub fn project_root() -> &'static Path {
 /// A program under `.tools/`, which `tests/setup` installs.
 pub fn tool(path: &str) -> PathBuf {
     let program = project_root().join(".tools").join(path);
-    assert!(
-        program.exists(),
-        "{} is missing: run `make test` or tests/setup",
-        program.display()
-    );
+    assert!(program.exists(), "{} is missing: run `make test` or tests/setup", program.display());
     program
 }
 
-/// The directory of this test run: logs, keys, data. Left behind for reading; removed by the next
-/// run.
+/// The directory of this test run: logs, keys, data. Left behind for reading; removed by the next run.
 pub fn run_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
@@ -35,8 +30,7 @@ pub fn run_dir() -> &'static Path {
         remove_runs_of_the_dead(parent);
         let dir = parent.join(format!("run-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir)
-            .unwrap_or_else(|error| panic!("cannot create {}: {error}", dir.display()));
+        fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("cannot create {}: {error}", dir.display()));
         dir
     })
 }
@@ -44,10 +38,7 @@ pub fn run_dir() -> &'static Path {
 fn remove_runs_of_the_dead(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let pid = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("run-"))
-            .and_then(|pid| pid.parse().ok());
+        let pid = name.to_str().and_then(|name| name.strip_prefix("run-")).and_then(|pid| pid.parse().ok());
         if pid.is_some_and(|pid| !is_alive(pid)) {
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -58,15 +49,10 @@ fn remove_runs_of_the_dead(parent: &Path) {
 pub fn free_port() -> u16 {
     // Two tests that ask at the same time must not get the same one: remember what was given out.
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-    let mut given = GIVEN
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let listener = TcpListener::bind("127.0.0.1:0").expect("cannot bind a port on 127.0.0.1");
-        let port = listener
-            .local_addr()
-            .expect("a bound listener has an address")
-            .port();
+        let port = listener.local_addr().expect("a bound listener has an address").port();
         if !given.contains(&port) {
             given.push(port);
             return port;
@@ -88,6 +74,15 @@ pub fn is_alive(pid: u32) -> bool {
     signal("0", pid)
 }
 
+/// Kills a process (SIGKILL) and waits until it is gone.
+pub fn kill9(pid: u32) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while signal("KILL", pid) {
+        assert!(Instant::now() < deadline, "process {pid} does not die");
+        sleep(Duration::from_millis(20));
+    }
+}
+
 /// A running program; stopped when dropped.
 pub struct Process {
     name: String,
@@ -97,8 +92,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program` under `tests/keep`, its output going to `log_file`. The environment is
-    /// `env` plus PATH.
+    /// Starts `program` under `tests/keep`, its output going to `log_file`. The environment is `env` plus PATH.
     pub fn start<A: AsRef<OsStr>>(
         name: &str,
         program: &Path,
@@ -106,8 +100,7 @@ impl Process {
         env: &[(&str, &str)],
         log_file: &Path,
     ) -> Process {
-        let log = File::create(log_file)
-            .unwrap_or_else(|error| panic!("{}: {error}", log_file.display()));
+        let log = File::create(log_file).unwrap_or_else(|error| panic!("{}: {error}", log_file.display()));
         let mut keeper = Command::new(project_root().join("tests/keep"))
             .arg(program)
             .args(args)
@@ -122,19 +115,9 @@ impl Process {
             .unwrap_or_else(|error| panic!("cannot start {name} by tests/keep: {error}"));
         let mut first_line = String::new();
         let stdout = keeper.stdout.take().expect("stdout is piped");
-        BufReader::new(stdout)
-            .read_line(&mut first_line)
-            .expect("tests/keep prints a line");
-        let pid = first_line
-            .trim()
-            .parse()
-            .unwrap_or_else(|_| panic!("tests/keep printed no pid for {name}"));
-        Process {
-            name: name.to_owned(),
-            keeper,
-            pid,
-            log_file: log_file.to_owned(),
-        }
+        BufReader::new(stdout).read_line(&mut first_line).expect("tests/keep prints a line");
+        let pid = first_line.trim().parse().unwrap_or_else(|_| panic!("tests/keep printed no pid for {name}"));
+        Process { name: name.to_owned(), keeper, pid, log_file: log_file.to_owned() }
     }
 
     /// The program's own process id.
@@ -144,16 +127,12 @@ impl Process {
 
     /// The exit status if the program has ended (`code()` is 128 + n after signal n).
     pub fn exited(&mut self) -> Option<ExitStatus> {
-        self.keeper
-            .try_wait()
-            .expect("tests/keep can be waited for")
+        self.keeper.try_wait().expect("tests/keep can be waited for")
     }
 
     /// What the program has printed so far.
     pub fn log(&self) -> String {
-        fs::read(&self.log_file)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        fs::read(&self.log_file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// The last `n` lines of what the program has printed.
@@ -163,30 +142,19 @@ impl Process {
         lines[lines.len().saturating_sub(n)..].join("\n")
     }
 
-    /// Waits until `ready` holds; panics with the log if the program ends before, or does not get
-    /// there in time.
+    /// Waits until `ready` holds; panics with the log if the program ends before, or does not get there in time.
     pub fn wait_until(&mut self, timeout: Duration, mut ready: impl FnMut() -> bool) {
         let deadline = Instant::now() + timeout;
         while !ready() {
             if let Some(status) = self.exited() {
-                panic!(
-                    "{} ended with {status} instead of getting ready:\n{}",
-                    self.name,
-                    self.log_tail(40)
-                );
+                panic!("{} ended with {status} instead of getting ready:\n{}", self.name, self.log_tail(40));
             }
-            assert!(
-                Instant::now() < deadline,
-                "{} is not ready after {timeout:?}:\n{}",
-                self.name,
-                self.log_tail(40)
-            );
+            assert!(Instant::now() < deadline, "{} is not ready after {timeout:?}:\n{}", self.name, self.log_tail(40));
             sleep(Duration::from_millis(50));
         }
     }
 
-    /// Asks the program to end (SIGTERM) and returns its status; panics if it takes longer than 30
-    /// s.
+    /// Asks the program to end (SIGTERM) and returns its status; panics if it takes longer than 30 s.
     pub fn terminate(&mut self) -> ExitStatus {
         self.end_by("TERM", Duration::from_secs(30))
     }
@@ -205,13 +173,12 @@ impl Process {
             if let Some(status) = self.exited() {
                 return status;
             }
-            if Instant::now() >= deadline {
-                panic!(
-                    "{} did not end within {bound:?} after SIG{signal_name}:\n{}",
-                    self.name,
-                    self.log_tail(40)
-                );
-            }
+            assert!(
+                Instant::now() < deadline,
+                "{} did not end within {bound:?} after SIG{signal_name}:\n{}",
+                self.name,
+                self.log_tail(40)
+            );
             sleep(Duration::from_millis(20));
         }
     }

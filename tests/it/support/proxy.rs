@@ -1,12 +1,12 @@
-//! An HTTP proxy before the AWS emulators: it counts and records calls by operation, breaks them on
-//! demand, and can do something after the n-th (kill the operator, say). One for each test.
+//! An HTTP proxy before the AWS emulators: it counts and records calls by operation, breaks them on demand, and can do
+//! something after the n-th (kill the operator, say). One for each test.
 
-mod audiences;
 mod faults;
+mod moto;
 mod operation;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
@@ -31,11 +31,10 @@ const BODY_LIMIT: usize = 64 << 20;
 /// One call that went through the proxy, or was stopped in it.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// `iam:CreateRole`, `sts:GetCallerIdentity`, `s3:PutObject`, …: named like the API's
-    /// operations, not like IAM's actions (`s3:HeadBucket`, `s3:ListObjectsV2`).
+    /// `iam:CreateRole`, `sts:GetCallerIdentity`, `s3:PutObject`, …: named like the API's operations, not like IAM's
+    /// actions (`s3:HeadBucket`, `s3:ListObjectsV2`).
     pub op: String,
-    /// The HTTP status that the caller got; 0 when it got none (connection closed, or still under
-    /// way).
+    /// The HTTP status that the caller got; 0 when it got none (connection closed, or still under way).
     pub status: u16,
     pub at: Instant,
     /// Whether the call reached the emulator, so may have had an effect.
@@ -98,9 +97,7 @@ struct Shared {
 
 impl Shared {
     fn recorded(&self) -> MutexGuard<'_, Recorded> {
-        self.recorded
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,25 +111,15 @@ impl Proxy {
         });
         let mut servers = Vec::new();
         let ports = [Service::Iam, Service::Sts, Service::S3].map(|service| {
-            let listener =
-                block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("cannot bind a port");
-            let port = listener
-                .local_addr()
-                .expect("a bound listener has an address")
-                .port();
-            let app = Router::new()
-                .fallback(handle)
-                .with_state((service, shared.clone()));
+            let listener = block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("cannot bind a port");
+            let port = listener.local_addr().expect("a bound listener has an address").port();
+            let app = Router::new().fallback(handle).with_state((service, shared.clone()));
             servers.push(runtime().spawn(async move {
                 let _ = axum::serve(listener, app).await;
             }));
             port
         });
-        Proxy {
-            shared,
-            ports,
-            servers,
-        }
+        Proxy { shared, ports, servers }
     }
 
     /// For `AWS_ENDPOINT_URL_IAM`.
@@ -150,31 +137,19 @@ impl Proxy {
         format!("http://127.0.0.1:{}", self.ports[2])
     }
 
-    /// All calls since the start or the last [`reset_counts`](Self::reset_counts), in the order of
-    /// their arrival.
+    /// All calls since the start or the last [`reset_counts`](Self::reset_counts), in the order of their arrival.
     pub fn calls(&self) -> Vec<Call> {
         self.shared.recorded().calls.clone()
     }
 
     /// How many calls match a pattern (`iam:CreateRole`, `s3:*`).
     pub fn count(&self, pattern: &str) -> usize {
-        self.shared
-            .recorded()
-            .calls
-            .iter()
-            .filter(|call| matches(pattern, &call.op))
-            .count()
+        self.shared.recorded().calls.iter().filter(|call| matches(pattern, &call.op)).count()
     }
 
     /// The calls that were made to change something, whether or not they did.
     pub fn writes(&self) -> Vec<Call> {
-        self.shared
-            .recorded()
-            .calls
-            .iter()
-            .filter(|call| call.is_write())
-            .cloned()
-            .collect()
+        self.shared.recorded().calls.iter().filter(|call| call.is_write()).cloned().collect()
     }
 
     /// The names of the operations of [`writes`](Self::writes): for messages and short assertions.
@@ -189,8 +164,7 @@ impl Proxy {
         recorded.calls.clear();
     }
 
-    /// From now on, calls that match are broken. The first matching fault that is not used up
-    /// counts.
+    /// From now on, calls that match are broken. The first matching fault that is not used up counts.
     pub fn inject(&self, fault: Fault) {
         self.shared.recorded().faults.push(fault);
     }
@@ -202,15 +176,14 @@ impl Proxy {
         recorded.rewrite = None;
     }
 
-    /// Passes the body of every successful text answer through a closure, with the operation's
-    /// name. To present the same thing in another form, as AWS may: policy documents with other
-    /// white space or order.
+    /// Passes the body of every successful text answer through a closure, with the operation's name. To present the
+    /// same thing in another form, as AWS may: policy documents with other white space or order.
     pub fn rewrite(&self, rewrite: impl Fn(&str, String) -> String + Send + Sync + 'static) {
         self.shared.recorded().rewrite = Some(Arc::new(rewrite));
     }
 
-    /// Calls `callback` once, after the `n`-th (from 1, from now) forwarded call that matches took
-    /// effect and before its answer goes back; the answer waits for it.
+    /// Calls `callback` once, after the `n`-th (from 1, from now) forwarded call that matches took effect and before
+    /// its answer goes back; the answer waits for it.
     pub fn on_call(&self, pattern: &str, n: u32, callback: impl FnOnce() + Send + 'static) {
         self.hook(pattern, false, n, callback);
     }
@@ -220,20 +193,9 @@ impl Proxy {
         self.hook("*", true, n, callback);
     }
 
-    fn hook(
-        &self,
-        pattern: &str,
-        writes_only: bool,
-        n: u32,
-        callback: impl FnOnce() + Send + 'static,
-    ) {
+    fn hook(&self, pattern: &str, writes_only: bool, n: u32, callback: impl FnOnce() + Send + 'static) {
         assert!(n > 0, "calls are counted from 1");
-        let hook = Hook {
-            pattern: pattern.to_owned(),
-            writes_only,
-            left: n,
-            callback: Box::new(callback),
-        };
+        let hook = Hook { pattern: pattern.to_owned(), writes_only, left: n, callback: Box::new(callback) };
         self.shared.recorded().hooks.push(hook);
     }
 }
@@ -249,151 +211,121 @@ impl Drop for Proxy {
 /// What goes back to the caller; `None` closes the connection without an answer.
 type Reply = Option<Response<Bytes>>;
 
-async fn handle(
-    State((service, shared)): State<(Service, Arc<Shared>)>,
-    request: Request,
-) -> Response<Body> {
-    // In a task of its own: once it is here a call is carried out and recorded to its end, even if
-    // the caller dies.
-    match tokio::spawn(serve(service, shared, request))
-        .await
-        .ok()
-        .flatten()
-    {
+async fn handle(State((service, shared)): State<(Service, Arc<Shared>)>, request: Request) -> Response<Body> {
+    // In a task of its own: once it is here a call is carried out and recorded to its end, even if the caller dies.
+    match tokio::spawn(serve(service, shared, request)).await.ok().flatten() {
         Some(reply) => reply.map(Body::from),
         None => close_connection(),
     }
 }
 
-/// An answer whose body fails before the first byte: the server closes the connection and sends
-/// nothing.
+/// An answer whose body fails before the first byte: the server closes the connection and sends nothing.
 fn close_connection() -> Response<Body> {
     Response::new(Body::from_stream(BrokenStream))
+}
+
+/// A request as it came, and what it asks for.
+#[derive(Clone)]
+struct Asked {
+    service: Service,
+    op: String,
+    params: BTreeMap<String, String>,
+    method: Method,
+    /// Path and query, not decoded: signatures are over these bytes.
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Asked {
+    fn param(&self, name: &str) -> &str {
+        self.params.get(name).map_or("", String::as_str)
+    }
 }
 
 async fn serve(service: Service, shared: Arc<Shared>, request: Request) -> Reply {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, BODY_LIMIT).await.ok()?;
     let call = operation::describe(service, &parts, body.clone());
-    let op = call.op.clone();
-    let params = call.params.clone();
+    let asked = Asked {
+        service,
+        op: call.op.clone(),
+        params: call.params.clone(),
+        method: parts.method,
+        path: parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+        headers: parts.headers,
+        body,
+    };
     let (number, fault) = {
         let mut recorded = shared.recorded();
-        let fault = faults::take(&mut recorded.faults, &op);
+        let fault = faults::take(&mut recorded.faults, &asked.op);
         recorded.calls.push(call);
         (recorded.forgotten + recorded.calls.len() - 1, fault)
     };
 
     let verdict = match fault {
+        Some(kind) => kind.judge(&asked).await,
         None => Verdict::Forward,
-        Some(kind) => kind.judge(service, &op, &params).await,
     };
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let (reply, forwarded) = match verdict {
         Verdict::Answer(reply) => (reply, false),
-        _ if is_foreign_bucket(service, &parts.headers) => {
-            (faults::access_denied(service, &op, &params).into(), false)
-        }
-        verdict => {
-            let answer = forward(
-                &shared,
-                service,
-                &op,
-                &params,
-                &parts.method,
-                path,
-                &parts.headers,
-                body,
-            )
-            .await;
-            let answer = match answer {
-                Ok(answer) => Some(answer),
-                Err(error) => {
-                    eprintln!("proxy: {op} did not get through to the emulator: {error}");
-                    None
-                }
-            };
-            run_hooks(&shared, &op).await;
-            (
-                if matches!(verdict, Verdict::ForwardAndLose) {
-                    None
-                } else {
-                    answer
-                },
-                true,
-            )
+        _ if asks_for_a_foreign_bucket(&asked) => (Some(faults::access_denied(&asked)), false),
+        Verdict::Forward => (forward(&shared, &asked).await, true),
+        Verdict::ForwardAndLose => {
+            forward(&shared, &asked).await;
+            (None, true)
         }
     };
 
-    let rewrite = shared.recorded().rewrite.clone();
-    let reply = reply.map(|reply| match rewrite {
-        Some(rewrite) if forwarded && reply.status().is_success() => {
-            rewrite_body(&*rewrite, &op, reply)
-        }
-        _ => reply,
-    });
     let mut recorded = shared.recorded();
     let index = number.checked_sub(recorded.forgotten); // none: forgotten in the meantime
     if let Some(call) = index.and_then(|index| recorded.calls.get_mut(index)) {
         call.status = reply.as_ref().map_or(0, |reply| reply.status().as_u16());
         call.forwarded = forwarded;
     }
-    drop(recorded);
     reply
 }
 
 /// AWS refuses a request that expects another owner of the bucket; MiniStack does not look.
-fn is_foreign_bucket(service: Service, headers: &HeaderMap) -> bool {
-    let expected = headers.get("x-amz-expected-bucket-owner");
-    service == Service::S3
-        && expected.is_some_and(|expected| expected.as_bytes() != ACCOUNT.as_bytes())
+fn asks_for_a_foreign_bucket(asked: &Asked) -> bool {
+    let expected = asked.headers.get("x-amz-expected-bucket-owner");
+    asked.service == Service::S3 && expected.is_some_and(|expected| expected.as_bytes() != ACCOUNT.as_bytes())
 }
 
-#[allow(clippy::too_many_arguments, reason = "they are one request")]
-async fn forward(
-    shared: &Shared,
-    service: Service,
-    op: &str,
-    params: &BTreeMap<String, String>,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<Response<Bytes>, reqwest::Error> {
-    if service == Service::S3 {
-        return send(&shared.s3, method, path, headers, body).await;
+/// Lets a request take effect, with all that happens after it; its answer, if the emulator gave one.
+async fn forward(shared: &Shared, asked: &Asked) -> Reply {
+    let answer = if asked.service == Service::S3 {
+        send(&shared.s3, asked).await
+    } else {
+        let _one_at_a_time = MOTO.lock().await;
+        moto::forward(&shared.moto, asked).await
+    };
+    run_hooks(shared, &asked.op).await;
+    let rewrite = shared.recorded().rewrite.clone();
+    match (answer, rewrite) {
+        (Ok(reply), Some(rewrite)) if reply.status().is_success() => Some(rewrite_body(&*rewrite, &asked.op, reply)),
+        (Ok(reply), _) => Some(reply),
+        (Err(error), _) => {
+            eprintln!("proxy: {} did not get through to the emulator: {error}", asked.op);
+            None
+        }
     }
-    let _one_at_a_time = MOTO.lock().await;
-    if audiences::is_missing_in_moto(op) {
-        return audiences::play(&shared.moto, op, params, headers).await;
-    }
-    send(&shared.moto, method, path, headers, body).await
 }
 
-async fn send(
-    target: &str,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<Response<Bytes>, reqwest::Error> {
-    let mut headers = headers.clone();
+async fn send(target: &str, asked: &Asked) -> Result<Response<Bytes>, reqwest::Error> {
+    let mut headers = asked.headers.clone();
     remove_connection_headers(&mut headers);
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::EXPECT);
-    let url = format!("{target}{path}");
-    let answer = http()
-        .request(method.clone(), url)
-        .headers(headers)
-        .body(body)
-        .send()
-        .await?;
+    let url = format!("{target}{}", asked.path);
+    let request = http().request(asked.method.clone(), url).headers(headers).body(asked.body.clone());
+    let answer = request.send().await?;
 
     let mut reply = Response::new(Bytes::new());
     *reply.status_mut() = answer.status();
     let mut headers = answer.headers().clone();
     remove_connection_headers(&mut headers);
-    if method != Method::HEAD {
+    if asked.method != Method::HEAD {
         // Set again from the body; a HEAD has none to set it from.
         headers.remove(header::CONTENT_LENGTH);
     }
@@ -404,13 +336,7 @@ async fn send(
 
 fn remove_connection_headers(headers: &mut HeaderMap) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    for name in [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::TE,
-        header::UPGRADE,
-        KEEP_ALIVE,
-    ] {
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::TE, header::UPGRADE, KEEP_ALIVE] {
         headers.remove(name);
     }
 }
@@ -435,9 +361,7 @@ async fn run_hooks(shared: &Shared, op: &str) {
                 hook.left -= 1;
             }
         }
-        let (due, waiting) = std::mem::take(&mut recorded.hooks)
-            .into_iter()
-            .partition(|hook| hook.left == 0);
+        let (due, waiting) = std::mem::take(&mut recorded.hooks).into_iter().partition(|hook| hook.left == 0);
         recorded.hooks = waiting;
         due
     };

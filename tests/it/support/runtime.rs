@@ -1,5 +1,4 @@
-//! One tokio runtime behind the synchronous tests: the proxies live on it, and [`block_on`] runs
-//! SDK calls.
+//! One tokio runtime behind the synchronous tests: the proxies live on it, and [`block_on`] runs SDK calls.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -28,8 +27,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 pub(super) fn http() -> &'static reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
     CLIENT.get_or_init(|| {
-        // reqwest wants a provider even where nothing speaks TLS; an error means that there is one
-        // already.
+        // reqwest wants a provider even where nothing speaks TLS; an error means that there is one already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         reqwest::Client::builder()
             .no_proxy()

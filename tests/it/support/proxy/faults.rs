@@ -1,13 +1,12 @@
 //! What can go wrong on the way to AWS, and AWS's words for it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 
 use super::operation::Service;
-use super::{ACCOUNT, Reply};
+use super::{ACCOUNT, Asked, Reply};
 
 /// A fault for calls that match.
 #[derive(Debug, Clone)]
@@ -22,20 +21,12 @@ pub struct Fault {
 impl Fault {
     /// Breaks every matching call.
     pub fn always(op_pattern: &str, kind: Kind) -> Fault {
-        Fault {
-            op_pattern: op_pattern.to_owned(),
-            times: None,
-            kind,
-        }
+        Fault { op_pattern: op_pattern.to_owned(), times: None, kind }
     }
 
     /// Breaks the next `times` matching calls.
     pub fn times(times: u32, op_pattern: &str, kind: Kind) -> Fault {
-        Fault {
-            op_pattern: op_pattern.to_owned(),
-            times: Some(times),
-            kind,
-        }
+        Fault { op_pattern: op_pattern.to_owned(), times: Some(times), kind }
     }
 
     /// Breaks the next matching call.
@@ -48,11 +39,7 @@ impl Fault {
 #[derive(Debug, Clone)]
 pub enum Kind {
     /// This answer, without asking AWS.
-    Status {
-        code: u16,
-        body: String,
-        content_type: String,
-    },
+    Status { code: u16, body: String, content_type: String },
     /// 403 in AWS's form, without asking AWS.
     AccessDenied,
     /// "Too fast" in AWS's form, without asking AWS. The SDK retries these.
@@ -75,20 +62,13 @@ pub(super) enum Verdict {
 
 /// The first fault for this operation, one use of it taken.
 pub(super) fn take(faults: &mut [Fault], op: &str) -> Option<Kind> {
-    let fault = faults
-        .iter_mut()
-        .find(|fault| fault.times != Some(0) && matches(&fault.op_pattern, op))?;
+    let fault = faults.iter_mut().find(|fault| fault.times != Some(0) && matches(&fault.op_pattern, op))?;
     fault.times = fault.times.map(|times| times - 1);
     Some(fault.kind.clone())
 }
 
 impl Kind {
-    pub(super) async fn judge(
-        self,
-        service: Service,
-        op: &str,
-        params: &BTreeMap<String, String>,
-    ) -> Verdict {
+    pub(super) async fn judge(self, asked: &Asked) -> Verdict {
         match self {
             Kind::Delay(pause) => {
                 tokio::time::sleep(pause).await;
@@ -96,37 +76,24 @@ impl Kind {
             }
             Kind::LostAnswer => Verdict::ForwardAndLose,
             Kind::Refuse => Verdict::Answer(None),
-            Kind::Status {
-                code,
-                body,
-                content_type,
-            } => Verdict::Answer(Some(answer(code, &content_type, body))),
+            Kind::Status { code, body, content_type } => Verdict::Answer(Some(answer(code, &content_type, body))),
             Kind::Html => {
                 let page = "<!doctype html><html><title>Sign in</title><h1>Welcome to the guest network</h1></html>";
                 Verdict::Answer(Some(answer(200, "text/html", page.to_owned())))
             }
-            Kind::AccessDenied => Verdict::Answer(Some(access_denied(service, op, params))),
-            Kind::Throttle if service == Service::S3 => Verdict::Answer(Some(error(
-                service,
-                op,
-                503,
-                "SlowDown",
-                "Please reduce your request rate.",
-            ))),
-            Kind::Throttle => {
-                Verdict::Answer(Some(error(service, op, 400, "Throttling", "Rate exceeded")))
+            Kind::AccessDenied => Verdict::Answer(Some(access_denied(asked))),
+            Kind::Throttle if asked.service == Service::S3 => {
+                Verdict::Answer(Some(error(asked, 503, "SlowDown", "Please reduce your request rate.")))
             }
+            Kind::Throttle => Verdict::Answer(Some(error(asked, 400, "Throttling", "Rate exceeded"))),
         }
     }
 }
 
 /// What AWS says to someone who may not do this.
-pub(super) fn access_denied(
-    service: Service,
-    op: &str,
-    params: &BTreeMap<String, String>,
-) -> Response<Bytes> {
-    let param = |name: &str| params.get(name).filter(|value| !value.is_empty());
+pub(super) fn access_denied(asked: &Asked) -> Response<Bytes> {
+    let op = &asked.op;
+    let param = |name: &str| asked.params.get(name).filter(|value| !value.is_empty());
     let arn = |kind: &str, name: &str| format!("arn:aws:iam::{ACCOUNT}:{kind}/{name}");
     let resource = match (param("Bucket"), param("Key")) {
         (Some(bucket), Some(key)) => format!("\"arn:aws:s3:::{bucket}/{key}\""),
@@ -142,20 +109,21 @@ pub(super) fn access_denied(
         "User: {user} is not authorized to perform: {op} on resource: {resource} because no identity-based policy \
          allows the {op} action"
     );
-    error(service, op, 403, "AccessDenied", &message)
+    error(asked, 403, "AccessDenied", &message)
 }
 
-fn error(service: Service, op: &str, code: u16, name: &str, message: &str) -> Response<Bytes> {
+fn error(asked: &Asked, code: u16, name: &str, message: &str) -> Response<Bytes> {
     let message = message.replace('&', "&amp;").replace('<', "&lt;");
     let id = "7f1c2a9e-0000-4000-8000-000000000000";
-    let body = match service {
-        Service::S3 if op.starts_with("s3:Head") => String::new(), // an answer to HEAD has no body
+    let body = match asked.service {
+        Service::S3 if asked.op.starts_with("s3:Head") => String::new(), // an answer to HEAD has no body
         Service::S3 => format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-             <Error><Code>{name}</Code><Message>{message}</Message><RequestId>{id}</RequestId><HostId>x</HostId></Error>"
+             <Error><Code>{name}</Code><Message>{message}</Message>\
+             <RequestId>{id}</RequestId><HostId>x</HostId></Error>"
         ),
         Service::Iam | Service::Sts => {
-            let namespace = match service {
+            let namespace = match asked.service {
                 Service::Iam => "https://iam.amazonaws.com/doc/2010-05-08/",
                 _ => "https://sts.amazonaws.com/doc/2011-06-15/",
             };
@@ -165,24 +133,14 @@ fn error(service: Service, op: &str, code: u16, name: &str, message: &str) -> Re
             )
         }
     };
-    answer(
-        code,
-        if service == Service::S3 {
-            "application/xml"
-        } else {
-            "text/xml"
-        },
-        body,
-    )
+    answer(code, if asked.service == Service::S3 { "application/xml" } else { "text/xml" }, body)
 }
 
 pub(super) fn answer(code: u16, content_type: &str, body: String) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = StatusCode::from_u16(code).expect("an HTTP status code");
     let content_type = HeaderValue::from_str(content_type).expect("a content type");
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }
 

@@ -28,16 +28,8 @@ pub fn is_write(op: &str) -> bool {
 
 /// Reads a request's operation and parameters.
 pub fn describe(service: Service, parts: &Parts, body: Bytes) -> Call {
-    let header = |name: &str| {
-        parts
-            .headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    };
-    let scope = header("authorization")
-        .split_once("Credential=")
-        .map_or("", |(_, rest)| rest);
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let scope = header("authorization").split_once("Credential=").map_or("", |(_, rest)| rest);
     let mut scope = scope.split(['/', ',']);
     let access_key_id = scope.next().unwrap_or_default().to_owned();
     let region = scope.nth(1).unwrap_or_default().to_owned();
@@ -45,11 +37,7 @@ pub fn describe(service: Service, parts: &Parts, body: Bytes) -> Call {
     let (op, params, headers) = match service {
         Service::Iam | Service::Sts => {
             let params = form(&String::from_utf8_lossy(&body));
-            let prefix = if service == Service::Iam {
-                "iam"
-            } else {
-                "sts"
-            };
+            let prefix = if service == Service::Iam { "iam" } else { "sts" };
             let action = params.get("Action").map_or("Unknown", String::as_str);
             (format!("{prefix}:{action}"), params, BTreeMap::new())
         }
@@ -60,34 +48,17 @@ pub fn describe(service: Service, parts: &Parts, body: Bytes) -> Call {
             let op = s3_operation(&parts.method, &bucket, &key, &params, copies);
             params.extend([("Bucket".to_owned(), bucket), ("Key".to_owned(), key)]);
             let headers = parts.headers.iter().map(|(name, value)| {
-                (
-                    name.as_str().to_owned(),
-                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                )
+                (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
             });
             (op, params, headers.collect())
         }
     };
-    Call {
-        op,
-        status: 0,
-        at: Instant::now(),
-        forwarded: false,
-        access_key_id,
-        region,
-        params,
-        headers,
-        body,
-    }
+    Call { op, status: 0, at: Instant::now(), forwarded: false, access_key_id, region, params, headers, body }
 }
 
 /// `a=1&b=x%20y` decoded; a name alone has an empty value.
 fn form(text: &str) -> BTreeMap<String, String> {
-    let decode = |part: &str| {
-        percent_decode_str(&part.replace('+', " "))
-            .decode_utf8_lossy()
-            .into_owned()
-    };
+    let decode = |part: &str| percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned();
     text.split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
@@ -103,13 +74,7 @@ fn bucket_and_key(path: &str) -> (String, String) {
     (decode(bucket), decode(key))
 }
 
-fn s3_operation(
-    method: &Method,
-    bucket: &str,
-    key: &str,
-    query: &BTreeMap<String, String>,
-    copies: bool,
-) -> String {
+fn s3_operation(method: &Method, bucket: &str, key: &str, query: &BTreeMap<String, String>, copies: bool) -> String {
     let verb = match *method {
         Method::GET => "Get",
         Method::PUT => "Put",
@@ -119,12 +84,7 @@ fn s3_operation(
         _ => method.as_str(),
     };
     let has = |name: &str| query.contains_key(name);
-    let sub = |names: &[(&str, &'static str)]| {
-        names
-            .iter()
-            .find(|(name, _)| has(name))
-            .map(|(_, noun)| *noun)
-    };
+    let sub = |names: &[(&str, &'static str)]| names.iter().find(|(name, _)| has(name)).map(|(_, noun)| *noun);
     let name = if bucket.is_empty() {
         "ListBuckets".to_owned()
     } else if key.is_empty() {
@@ -155,8 +115,7 @@ fn s3_operation(
     format!("s3:{name}")
 }
 
-/// Parts of a bucket that have a query parameter of their own, and what their operations are
-/// called.
+/// Parts of a bucket that have a query parameter of their own, and what their operations are called.
 const BUCKET_PARTS: &[(&str, &str)] = &[
     ("acl", "Acl"),
     ("cors", "Cors"),
@@ -173,8 +132,4 @@ const BUCKET_PARTS: &[(&str, &str)] = &[
     ("website", "Website"),
 ];
 
-const OBJECT_PARTS: &[(&str, &str)] = &[
-    ("acl", "Acl"),
-    ("attributes", "Attributes"),
-    ("tagging", "Tagging"),
-];
+const OBJECT_PARTS: &[(&str, &str)] = &[("acl", "Acl"), ("attributes", "Attributes"), ("tagging", "Tagging")];

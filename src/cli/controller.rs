@@ -1,0 +1,109 @@
+//! `rolecall controller`.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::controller::{Lease, Settings, run as run_controller};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only serve ClusterIdentities of this namespace
+    #[arg(long, env = "ROLECALL_NAMESPACE", value_name = "NAMESPACE")]
+    namespace: Option<String>,
+
+    /// Where /healthz, /readyz and /metrics are served
+    #[arg(long, env = "ROLECALL_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+
+    /// How many ClusterIdentities are worked on side by side
+    #[arg(long, env = "ROLECALL_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    concurrency: u16,
+
+    /// Longest time for one pass over one ClusterIdentity, in seconds
+    #[arg(long, env = "ROLECALL_PASS_TIMEOUT", default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pass_timeout: u64,
+
+    /// Let replicas elect a leader; the others serve health and metrics and wait
+    #[arg(long, env = "ROLECALL_LEADER_ELECT")]
+    leader_elect: bool,
+
+    /// Namespace of the lease
+    #[arg(long, env = "POD_NAMESPACE", default_value = "rolecall-system", value_name = "NAMESPACE")]
+    lease_namespace: String,
+
+    /// Name of the lease
+    #[arg(long, env = "ROLECALL_LEASE_NAME", default_value = "rolecall", value_name = "NAME")]
+    lease_name: String,
+
+    /// This replica's name in the lease and in events
+    #[arg(long, env = "POD_NAME", default_value = "rolecall", value_name = "NAME")]
+    instance: String,
+
+    /// Format of the log
+    #[arg(long, env = "ROLECALL_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace, or a filter such as info,rolecall=debug
+    #[arg(long, env = "ROLECALL_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    start_log(&args)?;
+    let runtime = super::runtime()?;
+    let result = runtime.block_on(serve(args));
+    // A call that hangs must not hold the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let mut config = kube::Config::infer()
+        .await
+        .context("no Kubernetes cluster: set KUBECONFIG, or run in a pod with a service account")?;
+    // kube takes HTTPS_PROXY for the API server too and cannot be told of NO_PROXY; that variable is meant for AWS.
+    config.proxy_url = None;
+    let client = kube::Client::try_from(config).context("the Kubernetes configuration cannot be used")?;
+    let stop = CancellationToken::new();
+    let settings = Settings {
+        namespace: args.namespace,
+        listen: args.listen,
+        concurrency: args.concurrency,
+        pass_timeout: Duration::from_secs(args.pass_timeout),
+        lease: args.leader_elect.then_some(Lease { namespace: args.lease_namespace, name: args.lease_name }),
+        instance: args.instance,
+    };
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let running = run_controller(client, settings, stop.clone());
+    tokio::pin!(running);
+    tokio::select! {
+        result = &mut running => return Ok(result?),
+        _ = terminate.recv() => tracing::info!("SIGTERM: finishing the passes at hand"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: finishing the passes at hand"),
+    }
+    stop.cancel();
+    Ok(running.await?)
+}
+
+fn start_log(args: &Args) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log).with_context(|| format!("--log {:?} is no filter", args.log))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.init(),
+    }
+    Ok(())
+}

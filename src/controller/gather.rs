@@ -1,0 +1,131 @@
+//! Puts together what a pass starts from.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kube::{Resource, ResourceExt};
+
+use super::request_status::remembered;
+use super::status::issuer_part;
+use super::watches::{GuardedRequest, Stores, selects};
+use crate::api::{ClusterIdentity, CredentialsRequest, RELEASE_LABEL};
+use crate::desired::keys::{Key, KeySource, RememberedKey};
+use crate::desired::request::RequestId;
+use crate::desired::{IdentityRefused, Inputs, RequestInput};
+use crate::plan::{Prior, Subject};
+use crate::release::manifests::DELETE_ANNOTATION;
+
+/// `namespace/name` of an object.
+pub fn full_name<K: Resource>(object: &K) -> String {
+    format!(
+        "{}/{}",
+        object.meta().namespace.as_deref().unwrap_or_default(),
+        object.meta().name.as_deref().unwrap_or_default()
+    )
+}
+
+/// The requests of a ClusterIdentity, as they stand in the store.
+pub struct Requests {
+    /// By id; an object that cannot be read has none here.
+    pub objects: BTreeMap<RequestId, CredentialsRequest>,
+    /// As inputs of the pass.
+    pub inputs: Vec<RequestInput>,
+}
+
+/// Gathers the requests that a ClusterIdentity selects.
+pub fn requests(stores: &Stores, identity: &ClusterIdentity) -> Requests {
+    let others = elders(stores, identity);
+    let mut gathered = Requests { objects: BTreeMap::new(), inputs: Vec::new() };
+    for guarded in stores.requests.state() {
+        let meta = guarded.meta();
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        let labels = meta.labels.clone().unwrap_or_default();
+        if !selects(identity, &namespace, &labels) || meta.deletion_timestamp.is_some() {
+            continue;
+        }
+        let id = RequestId { namespace: namespace.clone(), name: meta.name.clone().unwrap_or_default() };
+        let claimed_by = others.iter().find(|other| selects(other, &namespace, &labels)).map(full_name);
+        gathered.inputs.push(input(&guarded, id.clone(), claimed_by));
+        if let Ok(request) = &guarded.0 {
+            gathered.objects.insert(id, request.clone());
+        }
+    }
+    gathered
+}
+
+fn input(guarded: &GuardedRequest, id: RequestId, claimed_by: Option<String>) -> RequestInput {
+    let meta = guarded.meta();
+    let value = |map: &Option<BTreeMap<String, String>>, key: &str| map.as_ref().and_then(|map| map.get(key).cloned());
+    RequestInput {
+        id,
+        spec: guarded.0.as_ref().map(|request| request.spec.clone()).map_err(|invalid| invalid.error.clone()),
+        candidate_of: value(&meta.labels, RELEASE_LABEL),
+        tombstone: value(&meta.annotations, DELETE_ANNOTATION).as_deref() == Some("true"),
+        claimed_by,
+    }
+}
+
+/// The ClusterIdentities that were there before this one: what they have, this one may not touch.
+fn elders(stores: &Stores, identity: &ClusterIdentity) -> Vec<ClusterIdentity> {
+    let age = |identity: &ClusterIdentity| (identity.creation_timestamp().map(|t| t.0), full_name(identity));
+    let mine = age(identity);
+    let mut elders: Vec<_> = stores.well_formed().into_iter().filter(|other| age(other) < mine).collect();
+    elders.sort_by_key(age);
+    elders
+}
+
+/// Refuses a second ClusterIdentity that would make the same names.
+pub fn refuse_duplicate(stores: &Stores, identity: &ClusterIdentity) -> Result<(), IdentityRefused> {
+    let same = |other: &&ClusterIdentity| other.spec.infra_name == identity.spec.infra_name;
+    match elders(stores, identity).iter().find(same) {
+        None => Ok(()),
+        Some(other) => Err(IdentityRefused::DuplicateInfraName {
+            infra_name: identity.spec.infra_name.clone(),
+            other: full_name(other),
+        }),
+    }
+}
+
+/// Everything that `desire` needs.
+pub fn inputs(
+    identity: &ClusterIdentity,
+    account: &str,
+    keys: Vec<KeySource>,
+    requests: Vec<RequestInput>,
+    now: Timestamp,
+) -> Inputs {
+    let status = identity.status.clone().unwrap_or_default();
+    let remembered_keys = status.keys.into_iter().map(|key| RememberedKey {
+        retiring_since: key.retiring_since.and_then(|since| since.parse().ok()),
+        key: Key { kid: key.kid, n: key.n, e: key.e },
+    });
+    Inputs {
+        identity: full_name(identity),
+        spec: identity.spec.clone(),
+        account: account.to_owned(),
+        trust_limit: None,
+        keys,
+        remembered_keys: remembered_keys.collect(),
+        requests,
+        now,
+    }
+}
+
+/// What the statuses remember as last seen to be true.
+pub fn prior(identity: &ClusterIdentity, requests: &BTreeMap<RequestId, CredentialsRequest>) -> Prior {
+    let mut prior = BTreeMap::new();
+    for (name, fingerprint) in identity.status.iter().flat_map(|status| &status.verified) {
+        if let Some(subject) = issuer_part(name) {
+            prior.insert(subject, fingerprint.clone());
+        }
+    }
+    for (id, request) in requests {
+        let Some(remembered) = request.status.as_ref().and_then(remembered) else { continue };
+        let pairs = [
+            (Subject::Role(id.clone()), remembered.verified_role),
+            (Subject::Secret(id.clone()), remembered.verified_secret),
+        ];
+        prior.extend(pairs.into_iter().filter_map(|(subject, fingerprint)| Some((subject, fingerprint?))));
+    }
+    Prior(prior)
+}

@@ -1,0 +1,136 @@
+//! Counters and gauges. Labels are fixed words, never names of objects.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::outcome::Outcome;
+use crate::aws::meter::Meter;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReadyLabel {
+    ready: &'static str,
+}
+
+/// What the gauges are made of, for each ClusterIdentity.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// `true`, `false` or `unknown`.
+    pub ready: &'static str,
+    /// How many of its resources differ from what was last made true.
+    pub drifted: i64,
+    /// When everything was last seen to be true.
+    pub verified_at: Option<Timestamp>,
+}
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// AWS calls.
+    pub aws: Meter,
+    passes: Family<OutcomeLabel, Counter>,
+    durations: Histogram,
+    identities: Family<ReadyLabel, Gauge>,
+    drifted: Gauge,
+    oldest_verified: Gauge,
+    leader: Gauge,
+    standings: Mutex<HashMap<String, Standing>>,
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("rolecall")),
+            aws: Meter::default(),
+            passes: Family::default(),
+            durations: Histogram::new([0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]),
+            identities: Family::default(),
+            drifted: Gauge::default(),
+            oldest_verified: Gauge::default(),
+            leader: Gauge::default(),
+            standings: Mutex::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&self) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register("passes", "Passes over a ClusterIdentity, by outcome", self.passes.clone());
+        registry.register_with_unit("pass_duration", "Duration of a pass", Unit::Seconds, self.durations.clone());
+        registry.register(
+            "aws_calls",
+            "Calls to AWS, retries included, by operation and outcome",
+            self.aws.calls.clone(),
+        );
+        registry.register("cluster_identities", "ClusterIdentities, by readiness", self.identities.clone());
+        registry.register("drifted_resources", "Differences from what was last made true", self.drifted.clone());
+        registry.register(
+            "last_verified_timestamp_seconds",
+            "When the ClusterIdentity that was verified longest ago was verified",
+            self.oldest_verified.clone(),
+        );
+        registry.register("leader", "1 while this replica holds the lease (or needs none)", self.leader.clone());
+    }
+
+    /// Counts a pass.
+    pub fn pass(&self, identity: &str, outcome: &Outcome, took: Duration, standing: Standing) {
+        self.passes.get_or_create(&OutcomeLabel { outcome: outcome.label() }).inc();
+        self.durations.observe(took.as_secs_f64());
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.to_owned(), standing);
+        self.regauge();
+    }
+
+    /// Forgets a ClusterIdentity that is gone.
+    pub fn forget(&self, identity: &str) {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner).remove(identity);
+        self.regauge();
+    }
+
+    /// Says whether this replica leads.
+    pub fn set_leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    fn regauge(&self) {
+        let standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        for ready in ["true", "false", "unknown"] {
+            let count = standings.values().filter(|standing| standing.ready == ready).count();
+            self.identities.get_or_create(&ReadyLabel { ready }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.drifted.set(standings.values().map(|standing| standing.drifted).sum());
+        let oldest = standings.values().map(|standing| standing.verified_at.map_or(0, Timestamp::as_second)).min();
+        self.oldest_verified.set(oldest.unwrap_or(0));
+    }
+
+    /// The metrics in the OpenMetrics text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        match encode(&mut text, &registry) {
+            Ok(()) => text,
+            Err(_) => String::new(),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

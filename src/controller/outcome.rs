@@ -1,0 +1,253 @@
+//! Every way in which a pass can end. Reasons, labels, delays and severities are derived here and nowhere else.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use crate::desired::request::RequestRefused;
+use crate::desired::{IdentityRefused, Ignored};
+use crate::observed::{Fault, FaultClass};
+use crate::plan::{Obstacle, Verification};
+
+/// How a pass ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Everything desired is true, and was seen to be.
+    Verified,
+    /// Changes were made; the next pass looks at them.
+    Changed {
+        /// How many.
+        writes: usize,
+    },
+    /// Changes are wanted, and the ClusterIdentity only observes.
+    Pending {
+        /// How many.
+        changes: usize,
+    },
+    /// Something waits for something else; no person is needed.
+    Waiting,
+    /// Something needs a person; the rest is done.
+    Blocked,
+    /// A call failed; the rest is done.
+    Failed(FaultClass),
+    /// The documents are in place, but a reader like STS does not get them.
+    IssuerWrong,
+    /// The ClusterIdentity as a whole cannot be served.
+    Refused(IdentityRefused),
+    /// AWS could not be asked at all.
+    NoAccount(Fault),
+    /// The pass took too long.
+    TimedOut,
+}
+
+/// Delay after changes: long enough for the watch to see our own status.
+const SOON: Duration = Duration::from_millis(500);
+/// First delay after a failure.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// Longest delay after a failure.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+
+impl Outcome {
+    /// The reason of `Ready` and of the event.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Verified => "Verified",
+            Self::Changed { .. } => "Reconciling",
+            Self::Pending { .. } => "ChangesPending",
+            Self::Waiting => "Waiting",
+            Self::Blocked => "Blocked",
+            Self::Failed(class) => fault_reason(*class),
+            Self::IssuerWrong => "IssuerWrong",
+            Self::Refused(refused) => identity_refused_reason(refused),
+            Self::NoAccount(fault) => fault_reason(fault.class),
+            Self::TimedOut => "TimedOut",
+        }
+    }
+
+    /// The label of the pass in metrics and logs.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Changed { .. } => "changed",
+            Self::Pending { .. } => "pending",
+            Self::Waiting => "waiting",
+            Self::Blocked => "blocked",
+            Self::Failed(_) => "failed",
+            Self::IssuerWrong => "issuer_wrong",
+            Self::Refused(_) => "refused",
+            Self::NoAccount(_) => "no_account",
+            Self::TimedOut => "timed_out",
+        }
+    }
+
+    /// When the next pass is due. `failures` counts the passes since the last one that got through.
+    pub fn delay(&self, interval: Duration, failures: u32) -> Duration {
+        match self {
+            Self::Changed { .. } => SOON,
+            Self::Failed(_) | Self::NoAccount(_) | Self::TimedOut | Self::IssuerWrong => {
+                backoff(failures).min(interval.max(FIRST_BACKOFF))
+            }
+            Self::Verified | Self::Pending { .. } | Self::Waiting | Self::Blocked | Self::Refused(_) => interval,
+        }
+    }
+
+    /// Whether the next delay is longer than this one.
+    pub const fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::NoAccount(_) | Self::TimedOut | Self::IssuerWrong)
+    }
+
+    /// kstatus: only a person can help.
+    pub const fn is_stalled(&self) -> bool {
+        match self {
+            Self::Blocked | Self::Refused(_) => true,
+            Self::Failed(class) => class_needs_person(*class),
+            Self::NoAccount(fault) => class_needs_person(fault.class),
+            _ => false,
+        }
+    }
+
+    /// kstatus: work is under way.
+    pub const fn is_reconciling(&self) -> bool {
+        match self {
+            Self::Changed { .. } | Self::Waiting | Self::TimedOut | Self::IssuerWrong => true,
+            Self::Failed(class) => !class_needs_person(*class),
+            Self::NoAccount(fault) => !class_needs_person(fault.class),
+            _ => false,
+        }
+    }
+}
+
+/// Exponential, with up to a quarter of jitter, so that many that failed together do not return together.
+fn backoff(failures: u32) -> Duration {
+    let exponential = FIRST_BACKOFF.saturating_mul(1 << failures.min(16)).min(LONGEST_BACKOFF);
+    let random = RandomState::new().hash_one(failures) % 256;
+    let jitter = exponential.saturating_mul(u32::try_from(random).unwrap_or(0)) / 1024;
+    exponential.saturating_add(jitter)
+}
+
+/// Whether a fault of this class stays until a person helps.
+pub const fn class_needs_person(class: FaultClass) -> bool {
+    match class {
+        FaultClass::Denied | FaultClass::Limit | FaultClass::Malformed | FaultClass::Credentials => true,
+        // A conflict is looked at by the next pass, which says what stands there and whose it is.
+        FaultClass::Conflict
+        | FaultClass::Throttled
+        | FaultClass::NotFound
+        | FaultClass::Server
+        | FaultClass::Network => false,
+    }
+}
+
+/// Whether an obstacle stays until a person helps.
+pub const fn obstacle_needs_person(obstacle: &Obstacle) -> bool {
+    match obstacle {
+        Obstacle::NotOurs { .. }
+        | Obstacle::BucketForbidden { .. }
+        | Obstacle::OtherPath { .. }
+        | Obstacle::ForeignSecret { .. }
+        | Obstacle::Keys(_) => true,
+        Obstacle::NamespaceMissing(_) | Obstacle::WaitsFor(_) => false,
+        Obstacle::Unreadable(fault) => class_needs_person(fault.class),
+    }
+}
+
+/// The reason for a fault.
+pub const fn fault_reason(class: FaultClass) -> &'static str {
+    match class {
+        FaultClass::Denied => "AccessDenied",
+        FaultClass::Throttled => "Throttled",
+        FaultClass::NotFound => "NotFound",
+        FaultClass::Limit => "QuotaExceeded",
+        FaultClass::Malformed => "RefusedAsMalformed",
+        FaultClass::Conflict => "InTheWay",
+        FaultClass::Server => "ServerError",
+        FaultClass::Network => "Unreachable",
+        FaultClass::Credentials => "NoCredentials",
+    }
+}
+
+/// The reason for an obstacle.
+pub const fn obstacle_reason(obstacle: &Obstacle) -> &'static str {
+    match obstacle {
+        Obstacle::NotOurs { .. } => "NotOurs",
+        Obstacle::BucketForbidden { .. } => "BucketForbidden",
+        Obstacle::OtherPath { .. } => "OtherPath",
+        Obstacle::ForeignSecret { .. } => "ForeignSecret",
+        Obstacle::NamespaceMissing(_) => "NamespaceMissing",
+        Obstacle::Keys(_) => "KeysRefused",
+        Obstacle::WaitsFor(_) => "Waiting",
+        Obstacle::Unreadable(fault) => fault_reason(fault.class),
+    }
+}
+
+/// Whether an obstacle is something foreign in the way.
+pub const fn is_conflict(obstacle: &Obstacle) -> bool {
+    matches!(obstacle, Obstacle::NotOurs { .. } | Obstacle::ForeignSecret { .. } | Obstacle::OtherPath { .. })
+}
+
+/// The reason for a refused request.
+pub const fn refused_reason(refused: &RequestRefused) -> &'static str {
+    match refused {
+        RequestRefused::Malformed(_) | RequestRefused::NoProviderSpec | RequestRefused::Undecodable(_) => "Undecodable",
+        RequestRefused::Placeholder { .. } => "Placeholder",
+        RequestRefused::BadName { .. } => "InvalidName",
+        RequestRefused::NoServiceAccounts => "NoServiceAccounts",
+        RequestRefused::NoStatements => "NoStatements",
+        RequestRefused::BadStatement { .. } => "InvalidStatement",
+        RequestRefused::DeniedAction { .. } => "ActionRefusedByGuardrail",
+        RequestRefused::NamespaceNotAllowed { .. } => "NamespaceRefusedByGuardrail",
+        RequestRefused::RoleNameCollision { .. } => "RoleNameCollision",
+        RequestRefused::SecretCollision { .. } => "SecretCollision",
+        RequestRefused::PolicyTooLong { .. } => "PolicyTooLong",
+        RequestRefused::TrustTooLong { .. } => "TrustPolicyTooLong",
+        RequestRefused::IllegalCharacter { .. } => "IllegalCharacter",
+        RequestRefused::BelongsToAnother { .. } => "BelongsToAnother",
+    }
+}
+
+/// Whether a refusal is a clash with something else, rather than a fault of the request.
+pub const fn refused_is_conflict(refused: &RequestRefused) -> bool {
+    matches!(
+        refused,
+        RequestRefused::RoleNameCollision { .. }
+            | RequestRefused::SecretCollision { .. }
+            | RequestRefused::BelongsToAnother { .. }
+    )
+}
+
+const fn identity_refused_reason(refused: &IdentityRefused) -> &'static str {
+    match refused {
+        IdentityRefused::WrongAccount { .. } => "WrongAccount",
+        IdentityRefused::DuplicateInfraName { .. } => "DuplicateInfraName",
+        IdentityRefused::BadSpec { .. } => "InvalidSpec",
+    }
+}
+
+/// Reason and message for a request that rightly comes to nothing.
+pub fn ignored(ignored: &Ignored) -> (&'static str, String) {
+    match ignored {
+        // Upstream's reason and wording.
+        Ignored::OtherCloud(kind) => {
+            ("InfrastructureMismatch", format!("CredentialsRequest is not for platform AWS (providerSpec is {kind})"))
+        }
+        Ignored::Candidate(release) => {
+            ("Candidate", format!("candidate of release {release}: read by upgrade checks, never provisioned"))
+        }
+        Ignored::Tombstone => ("Tombstone", "marked for deletion by its release; nothing is provisioned".into()),
+    }
+}
+
+/// Status (`None` for Unknown), reason and message of `IssuerVerified`.
+pub fn verification(verification: &Verification) -> (Option<bool>, &'static str, String) {
+    match verification {
+        Verification::Verified => {
+            (Some(true), "Verified", "an anonymous HTTPS reader gets the issuer and its keys".into())
+        }
+        Verification::NotYet => (None, "NotPublished", "not tried before the documents are in place".into()),
+        Verification::Wrong(what) => (Some(false), "IssuerWrong", what.clone()),
+        Verification::Unreachable(why) => (
+            None,
+            "Unreachable",
+            format!("{why}; STS may reach it all the same, so this alone does not hold Ready back"),
+        ),
+    }
+}

@@ -1,0 +1,184 @@
+//! Writes statuses and events: only when something changed, and only on transitions.
+
+use k8s_controller::events::{Event, EventRecorder, EventType, Reporter};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::status::summarise;
+use crate::api::credentials_request::RequestCondition;
+use crate::api::{
+    ClusterIdentity, ClusterIdentityStatus, CredentialsRequest, CredentialsRequestStatus, conditions as types,
+};
+use crate::apply::Evidence;
+use crate::kubernetes::secrets::FIELD_MANAGER;
+
+/// Writes statuses and events.
+pub struct Publisher {
+    client: Client,
+    events: EventRecorder,
+}
+
+/// What a condition says, whichever kind it belongs to.
+#[derive(PartialEq)]
+struct Said<'a> {
+    status: &'a str,
+    reason: &'a str,
+    message: &'a str,
+}
+
+impl Publisher {
+    /// A publisher; `instance` names this replica in events.
+    pub fn new(client: Client, instance: String) -> Self {
+        let reporter = Reporter { controller: "rolecall.dev/controller".into(), instance: Some(instance) };
+        Self { events: EventRecorder::new(client.clone(), reporter), client }
+    }
+
+    /// Writes the status of a ClusterIdentity after a pass.
+    pub async fn identity(
+        &self,
+        identity: &ClusterIdentity,
+        previous: &ClusterIdentityStatus,
+        next: &ClusterIdentityStatus,
+        evidence: &Evidence,
+    ) -> Result<(), kube::Error> {
+        if evidence.writes() > 0 {
+            self.event(identity, EventType::Normal, "Changed", &made(evidence)).await;
+        }
+        self.identity_refused(identity, previous, next).await?;
+        self.drift_events(identity, previous, next).await;
+        Ok(())
+    }
+
+    /// Writes the status of a ClusterIdentity whose pass ended before there was a plan.
+    pub async fn identity_refused(
+        &self,
+        identity: &ClusterIdentity,
+        previous: &ClusterIdentityStatus,
+        next: &ClusterIdentityStatus,
+    ) -> Result<(), kube::Error> {
+        if previous == next {
+            return Ok(());
+        }
+        self.write(identity, next).await?;
+        let (before, after) = (said(&previous.conditions, types::READY), said(&next.conditions, types::READY));
+        self.ready_event(identity, before, after).await;
+        Ok(())
+    }
+
+    /// Writes the status of a CredentialsRequest.
+    pub async fn request(
+        &self,
+        request: &CredentialsRequest,
+        previous: &CredentialsRequestStatus,
+        next: &CredentialsRequestStatus,
+    ) -> Result<(), kube::Error> {
+        if previous == next {
+            return Ok(());
+        }
+        self.write(request, next).await?;
+        let before = said_of_request(&previous.conditions, types::READY);
+        let after = said_of_request(&next.conditions, types::READY);
+        self.ready_event(request, before, after).await;
+        Ok(())
+    }
+
+    async fn write<K>(&self, object: &K, status: &impl Serialize) -> Result<(), kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + DeserializeOwned,
+    {
+        let namespace = object.meta().namespace.clone().unwrap_or_default();
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let patch = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": object.name_any(), "namespace": namespace},
+            "status": status,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        match api.patch_status(&object.name_any(), &params, &Patch::Apply(&patch)).await {
+            Ok(_) => Ok(()),
+            // It was deleted meanwhile: there is nobody left to tell.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An event when `Ready` turns, or stays untrue for another reason. Work in progress is no news.
+    async fn ready_event<K>(&self, object: &K, before: Option<Said<'_>>, after: Option<Said<'_>>)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let Some(after) = after else { return };
+        let turned = before.is_none_or(|before| (before.status, before.reason) != (after.status, after.reason));
+        let in_progress = ["Reconciling", "BeingVerified", "Missing"].contains(&after.reason);
+        if turned && !in_progress {
+            let type_ = if after.status == "True" { EventType::Normal } else { EventType::Warning };
+            self.event(object, type_, after.reason, after.message).await;
+        }
+    }
+
+    async fn drift_events(
+        &self,
+        identity: &ClusterIdentity,
+        previous: &ClusterIdentityStatus,
+        next: &ClusterIdentityStatus,
+    ) {
+        if !next.drift.is_empty() && next.drift != previous.drift {
+            let told: Vec<String> = next
+                .drift
+                .iter()
+                .map(|d| format!("{} {}: found {}, wanted {}", d.resource, d.field, d.found, d.wanted))
+                .collect();
+            self.event(identity, EventType::Warning, "Drifted", &summarise(&told)).await;
+        }
+        if next.drift.is_empty() && !previous.drift.is_empty() {
+            let told: Vec<String> = previous.drift.iter().map(|d| format!("{} {}", d.resource, d.field)).collect();
+            self.event(identity, EventType::Normal, "DriftHealed", &summarise(&told)).await;
+        }
+    }
+
+    /// An event that cannot be written changes nothing: the status has said the same.
+    async fn event<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, note: &str) {
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            action: "Reconcile".into(),
+            note: Some(note.to_owned()),
+            related: None,
+        };
+        if let Err(error) = self.events.publish(object, &event).await {
+            tracing::warn!(%error, reason, "an event could not be written");
+        }
+    }
+}
+
+/// The changes that were made, in words.
+fn made(evidence: &Evidence) -> String {
+    let failed: Vec<_> = evidence.failures().into_iter().map(|(step, _)| step).collect();
+    let made: Vec<String> = evidence
+        .plan()
+        .steps
+        .iter()
+        .filter(|step| !failed.contains(step))
+        .map(|step| format!("{} {}", step.change.name(), step.change.target()))
+        .collect();
+    summarise(&made)
+}
+
+fn said<'a>(conditions: &'a [Condition], type_: &str) -> Option<Said<'a>> {
+    let condition = conditions.iter().find(|condition| condition.type_ == type_)?;
+    Some(Said { status: &condition.status, reason: &condition.reason, message: &condition.message })
+}
+
+fn said_of_request<'a>(conditions: &'a [RequestCondition], type_: &str) -> Option<Said<'a>> {
+    let condition = conditions.iter().find(|condition| condition.type_ == type_)?;
+    Some(Said {
+        status: &condition.status,
+        reason: condition.reason.as_deref().unwrap_or_default(),
+        message: condition.message.as_deref().unwrap_or_default(),
+    })
+}

@@ -1,0 +1,439 @@
+//! The status of a ClusterIdentity, computed from evidence alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::outcome::{Outcome, fault_reason, obstacle_reason, refused_reason, verification};
+use super::verdicts::{RequestState, Standing, Wants, is_passing};
+use crate::api::cluster_identity::{DriftEntry, PendingChange, PublishedKey, RoleCounts};
+use crate::api::{ClusterIdentityStatus, conditions as types};
+use crate::apply::Evidence;
+use crate::desired::Desired;
+use crate::desired::keys::retire_at;
+use crate::observed::{Fault, FaultClass};
+use crate::plan::{Difference, Obstacle, Step, Subject, Verification};
+
+/// How many problems a message tells; the rest is counted.
+const MOST_TOLD: usize = 10;
+/// How many entries of drift and of pending changes status holds.
+const MOST_ENTRIES: usize = 100;
+
+/// The parts of the issuer, with the names under which status remembers them.
+const ISSUER_PARTS: [(Subject, &str); 4] = [
+    (Subject::Bucket, "bucket"),
+    (Subject::Discovery, "discovery"),
+    (Subject::Keys, "keys"),
+    (Subject::Provider, "provider"),
+];
+
+/// The name under which status remembers a part of the issuer.
+pub fn issuer_part(name: &str) -> Option<Subject> {
+    ISSUER_PARTS.iter().find(|(_, known)| *known == name).map(|(subject, _)| subject.clone())
+}
+
+/// What a condition is to say; `None` as status is Unknown.
+struct Says {
+    status: Option<bool>,
+    reason: &'static str,
+    message: String,
+}
+
+/// Writes conditions over those that were there.
+struct Conditions<'a> {
+    previous: &'a [Condition],
+    generation: Option<i64>,
+    now: Timestamp,
+    out: Vec<Condition>,
+}
+
+impl Conditions<'_> {
+    fn set(&mut self, type_: &str, says: Says) {
+        let status = says.status.map_or("Unknown", |yes| if yes { "True" } else { "False" });
+        let previous = self.previous.iter().find(|condition| condition.type_ == type_);
+        let since = previous.filter(|p| p.status == status).map(|p| p.last_transition_time.clone());
+        self.out.push(Condition {
+            type_: type_.into(),
+            status: status.into(),
+            reason: says.reason.into(),
+            message: says.message,
+            observed_generation: self.generation,
+            last_transition_time: since.unwrap_or(Time(self.now)),
+        });
+    }
+
+    /// Keeps an older verdict; without one, nothing is known.
+    fn keep(&mut self, type_: &str, reason: &'static str, message: &str) {
+        match self.previous.iter().find(|condition| condition.type_ == type_) {
+            Some(condition) => self.out.push(condition.clone()),
+            None => self.set(type_, Says { status: None, reason, message: message.to_owned() }),
+        }
+    }
+}
+
+/// The status after a pass that got as far as a plan.
+pub fn after_pass(
+    previous: &ClusterIdentityStatus,
+    generation: Option<i64>,
+    desired: &Desired,
+    evidence: &Evidence,
+    states: &[RequestState<'_>],
+    outcome: &Outcome,
+    now: Timestamp,
+) -> ClusterIdentityStatus {
+    let plan = evidence.plan();
+    let drift: Vec<DriftEntry> = plan.drift().map(drift_entry).take(MOST_ENTRIES).collect();
+    let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: Vec::new() };
+    overall(&mut conditions, outcome, evidence, states);
+    issuer(&mut conditions, evidence);
+    requests(&mut conditions, states);
+    drifted(&mut conditions, &drift);
+    permissions(&mut conditions, evidence);
+    freshness(&mut conditions, evidence);
+    let pending = match evidence {
+        Evidence::Withheld(withheld) => withheld.plan().steps.iter().take(MOST_ENTRIES).map(pending_change).collect(),
+        Evidence::Applied(_) => Vec::new(),
+    };
+    let mut status = ClusterIdentityStatus {
+        observed_generation: generation,
+        issuer_url: Some(desired.issuer.url.clone()),
+        provider_arn: Some(desired.issuer.provider.arn.clone()),
+        roles: Some(role_counts(states)),
+        keys: published_keys(previous, desired, evidence),
+        pending_changes: pending,
+        drift,
+        verified: verified(previous, evidence),
+        last_verified_time: previous.last_verified_time.clone(),
+        conditions: conditions.out,
+    };
+    // The time alone is no change: an idle pass writes nothing.
+    if *outcome == Outcome::Verified && status != *previous {
+        status.last_verified_time = Some(seconds(now));
+    }
+    status
+}
+
+/// The status after a pass that ended before there was a plan. Older verdicts stay, and are marked.
+pub fn without_plan(
+    previous: &ClusterIdentityStatus,
+    generation: Option<i64>,
+    outcome: &Outcome,
+    message: &str,
+    now: Timestamp,
+) -> ClusterIdentityStatus {
+    let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: Vec::new() };
+    let reason = outcome.reason();
+    let refused = matches!(outcome, Outcome::Refused(_));
+    if refused {
+        conditions.set(types::READY, Says { status: Some(false), reason, message: message.to_owned() });
+    } else {
+        conditions.keep(types::READY, reason, message);
+    }
+    progress(&mut conditions, outcome, message);
+    for type_ in [
+        types::ISSUER_PUBLISHED,
+        types::ISSUER_VERIFIED,
+        types::PROVIDER_READY,
+        types::ROLES_READY,
+        types::SECRETS_READY,
+        types::DRIFTED,
+    ] {
+        conditions.keep(type_, reason, message);
+    }
+    match outcome {
+        Outcome::NoAccount(fault) if fault.class == FaultClass::Denied => conditions.set(
+            types::OPERATOR_PERMISSIONS,
+            Says { status: Some(false), reason, message: format!("missing: {}", fault.action) },
+        ),
+        _ => conditions.keep(types::OPERATOR_PERMISSIONS, reason, message),
+    }
+    conditions.set(types::SNAPSHOT_FRESH, Says { status: Some(false), reason, message: message.to_owned() });
+    ClusterIdentityStatus { observed_generation: generation, conditions: conditions.out, ..previous.clone() }
+}
+
+fn overall(conditions: &mut Conditions<'_>, outcome: &Outcome, evidence: &Evidence, states: &[RequestState<'_>]) {
+    let reason = outcome.reason();
+    let message = match outcome {
+        Outcome::Verified => "issuer, roles and Secrets are as wanted".to_owned(),
+        Outcome::Changed { writes } => format!("{writes} changes were made and are being verified"),
+        Outcome::Pending { changes } => format!("{changes} changes are pending; managementPolicy is Observe"),
+        _ => summarise(&problems(evidence, states)),
+    };
+    conditions
+        .set(types::READY, Says { status: Some(*outcome == Outcome::Verified), reason, message: message.clone() });
+    progress(conditions, outcome, &message);
+}
+
+fn progress(conditions: &mut Conditions<'_>, outcome: &Outcome, message: &str) {
+    let says = || Says { status: Some(true), reason: outcome.reason(), message: message.to_owned() };
+    if outcome.is_reconciling() {
+        conditions.set(types::RECONCILING, says());
+    }
+    if outcome.is_stalled() {
+        conditions.set(types::STALLED, says());
+    }
+}
+
+/// Everything that is wrong, the issuer first, in a fixed order.
+pub fn problems(evidence: &Evidence, states: &[RequestState<'_>]) -> Vec<String> {
+    let plan = evidence.plan();
+    let mut problems: Vec<String> = Vec::new();
+    for (subject, obstacle) in &plan.obstacles {
+        if subject.request().is_none() && !matches!(obstacle, Obstacle::WaitsFor(_)) {
+            problems.push(obstacle.to_string());
+        }
+    }
+    for (step, fault) in evidence.failures() {
+        if step.subject.request().is_none() {
+            problems.push(fault.to_string());
+        }
+    }
+    if let Verification::Wrong(what) = &plan.verification {
+        problems.push(what.clone());
+    }
+    for state in states {
+        match &state.standing {
+            Standing::Ignored(_) => {}
+            Standing::Refused(refused) => problems.push(format!("{}: {refused}", state.id)),
+            Standing::Wanted(wants) => problems.extend(request_problems(wants).map(|p| format!("{}: {p}", state.id))),
+        }
+    }
+    let mut seen = BTreeSet::new();
+    problems.retain(|problem| seen.insert(problem.clone()));
+    problems
+}
+
+/// What is wrong with one request.
+pub fn request_problems<'a>(wants: &'a Wants<'a>) -> impl Iterator<Item = String> + 'a {
+    let obstacles = wants.obstacles.iter().map(ToString::to_string);
+    obstacles.chain(wants.failures.iter().map(ToString::to_string))
+}
+
+/// The first problems, and how many more there are.
+pub fn summarise(problems: &[String]) -> String {
+    let told = problems.iter().take(MOST_TOLD).cloned().collect::<Vec<_>>().join("; ");
+    match problems.len().saturating_sub(MOST_TOLD) {
+        0 => told,
+        more => format!("{told}; and {more} more"),
+    }
+}
+
+fn issuer(conditions: &mut Conditions<'_>, evidence: &Evidence) {
+    part(conditions, evidence, types::ISSUER_PUBLISHED, &[Subject::Bucket, Subject::Discovery, Subject::Keys], {
+        "the documents in the bucket are byte for byte as wanted"
+    });
+    let (status, reason, message) = verification(&evidence.plan().verification);
+    conditions.set(types::ISSUER_VERIFIED, Says { status, reason, message });
+    part(conditions, evidence, types::PROVIDER_READY, &[Subject::Provider], "URL, audiences and tags are as wanted");
+}
+
+fn part(conditions: &mut Conditions<'_>, evidence: &Evidence, type_: &str, subjects: &[Subject], fine: &str) {
+    let plan = evidence.plan();
+    let obstacles: Vec<&Obstacle> =
+        plan.obstacles.iter().filter(|(of, _)| subjects.contains(of)).map(|(_, obstacle)| obstacle).collect();
+    let steps: Vec<&Step> = plan.steps.iter().filter(|step| subjects.contains(&step.subject)).collect();
+    let failures: Vec<&Fault> = evidence
+        .failures()
+        .into_iter()
+        .filter(|(step, _)| subjects.contains(&step.subject))
+        .map(|(_, fault)| fault)
+        .collect();
+    if let Some(fault) = failures.first() {
+        let message = summarise(&failures.iter().map(ToString::to_string).collect::<Vec<_>>());
+        return conditions.set(type_, Says { status: Some(false), reason: fault_reason(fault.class), message });
+    }
+    if let Some(obstacle) = obstacles.first() {
+        let (reason, message) = (obstacle_reason(obstacle), texts(&obstacles));
+        return match obstacle {
+            Obstacle::Unreadable(fault) if is_passing(fault.class) => conditions.keep(type_, reason, &message),
+            _ => conditions.set(type_, Says { status: Some(false), reason, message }),
+        };
+    }
+    if steps.is_empty() {
+        return conditions.set(type_, Says { status: Some(true), reason: "AsWanted", message: fine.to_owned() });
+    }
+    let names: Vec<String> = steps.iter().map(|step| step.change.name().to_owned()).collect();
+    let (reason, message) = match evidence {
+        Evidence::Applied(_) => ("BeingVerified", format!("just changed: {}", summarise(&names))),
+        Evidence::Withheld(_) => ("ChangesPending", format!("would be changed: {}", summarise(&names))),
+    };
+    conditions.set(type_, Says { status: Some(false), reason, message });
+}
+
+fn texts(obstacles: &[&Obstacle]) -> String {
+    summarise(&obstacles.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+fn requests(conditions: &mut Conditions<'_>, states: &[RequestState<'_>]) {
+    let all = states.iter().filter(|state| !matches!(state.standing, Standing::Ignored(_))).count();
+    for (type_, what, is_true) in [
+        (types::ROLES_READY, "roles", (|wants: &Wants<'_>| wants.role_true) as fn(&Wants<'_>) -> bool),
+        (types::SECRETS_READY, "Secrets", |wants| wants.secret_true),
+    ] {
+        let mut ready = 0;
+        let mut unread = false;
+        let mut not: Vec<String> = Vec::new();
+        let mut reason = "AsWanted";
+        for state in states {
+            let why = match &state.standing {
+                Standing::Ignored(_) => continue,
+                Standing::Refused(refused) => refused_reason(refused),
+                Standing::Wanted(wants) if is_true(wants) => {
+                    ready += 1;
+                    continue;
+                }
+                Standing::Wanted(wants) => {
+                    unread |= wants.is_unread();
+                    why_not(wants)
+                }
+            };
+            reason = if not.is_empty() { why } else { reason };
+            not.push(format!("{} ({why})", state.id));
+        }
+        let message = match not.len() {
+            0 => format!("{ready} of {all} {what}"),
+            _ => format!("{ready} of {all} {what}; not: {}", summarise(&not)),
+        };
+        if unread {
+            conditions.keep(type_, reason, &message);
+        } else {
+            conditions.set(type_, Says { status: Some(not.is_empty()), reason, message });
+        }
+    }
+}
+
+/// One word for why a request is not ready.
+pub fn why_not(wants: &Wants<'_>) -> &'static str {
+    if let Some(fault) = wants.failures.first() {
+        return fault_reason(fault.class);
+    }
+    if let Some(obstacle) = wants.obstacles.first() {
+        return obstacle_reason(obstacle);
+    }
+    "BeingVerified"
+}
+
+fn drifted(conditions: &mut Conditions<'_>, drift: &[DriftEntry]) {
+    let says = if drift.is_empty() {
+        Says { status: Some(false), reason: "AsWanted", message: "nothing differs from what was last made true".into() }
+    } else {
+        let fields: Vec<String> = drift.iter().map(|entry| format!("{} {}", entry.resource, entry.field)).collect();
+        Says { status: Some(true), reason: "Drifted", message: summarise(&fields) }
+    };
+    conditions.set(types::DRIFTED, says);
+}
+
+fn permissions(conditions: &mut Conditions<'_>, evidence: &Evidence) {
+    let denied: BTreeSet<&str> = faults(evidence)
+        .into_iter()
+        .filter(|fault| fault.class == FaultClass::Denied)
+        .map(|fault| fault.action.as_str())
+        .collect();
+    let says = if denied.is_empty() {
+        Says { status: Some(true), reason: "Sufficient", message: "no call was denied".into() }
+    } else {
+        let message = format!("missing: {}", denied.into_iter().collect::<Vec<_>>().join(", "));
+        Says { status: Some(false), reason: fault_reason(FaultClass::Denied), message }
+    };
+    conditions.set(types::OPERATOR_PERMISSIONS, says);
+}
+
+fn freshness(conditions: &mut Conditions<'_>, evidence: &Evidence) {
+    let unread: Vec<&Fault> = evidence
+        .plan()
+        .obstacles
+        .iter()
+        .filter_map(|(_, obstacle)| match obstacle {
+            Obstacle::Unreadable(fault) if is_passing(fault.class) => Some(fault),
+            _ => None,
+        })
+        .collect();
+    let says = match unread.first() {
+        None => Says { status: Some(true), reason: "Read", message: "AWS was read within the interval".into() },
+        Some(fault) => Says {
+            status: Some(false),
+            reason: fault_reason(fault.class),
+            message: format!("{} parts could not be read, older verdicts on them stand: {fault}", unread.len()),
+        },
+    };
+    conditions.set(types::SNAPSHOT_FRESH, says);
+}
+
+fn faults(evidence: &Evidence) -> Vec<&Fault> {
+    let unreadable = evidence.plan().obstacles.iter().filter_map(|(_, obstacle)| match obstacle {
+        Obstacle::Unreadable(fault) => Some(fault),
+        _ => None,
+    });
+    evidence.failures().into_iter().map(|(_, fault)| fault).chain(unreadable).collect()
+}
+
+fn role_counts(states: &[RequestState<'_>]) -> RoleCounts {
+    let count = |test: &dyn Fn(&Standing<'_>) -> bool| {
+        u32::try_from(states.iter().filter(|state| test(&state.standing)).count()).unwrap_or(u32::MAX)
+    };
+    let desired = count(&|standing| !matches!(standing, Standing::Ignored(_)));
+    let ready = count(&|standing| matches!(standing, Standing::Wanted(wants) if wants.role_true));
+    let drifted = count(&|standing| {
+        let of_role = |(step, _): (&Step, &Difference)| matches!(step.subject, Subject::Role(_));
+        matches!(standing, Standing::Wanted(wants) if wants.drift().any(of_role))
+    });
+    RoleCounts { desired, ready, drifted, summary: format!("{ready}/{desired}") }
+}
+
+/// The keys, once they are seen to be published; before that, what was published stays remembered.
+fn published_keys(previous: &ClusterIdentityStatus, desired: &Desired, evidence: &Evidence) -> Vec<PublishedKey> {
+    let Ok(keys) = &desired.keys else { return previous.keys.clone() };
+    if !evidence.plan().is_true(&Subject::Keys) {
+        return previous.keys.clone();
+    }
+    let published = keys.keys.iter().map(|wanted| PublishedKey {
+        kid: wanted.key.kid.clone(),
+        n: wanted.key.n.clone(),
+        e: wanted.key.e.clone(),
+        retiring_since: wanted.retiring_since.map(seconds),
+    });
+    published.collect()
+}
+
+/// When the next key is due to be dropped.
+pub fn next_retirement(desired: &Desired) -> Option<Timestamp> {
+    let keys = desired.keys.as_ref().ok()?;
+    keys.keys.iter().filter_map(|key| key.retiring_since).map(|since| retire_at(since, keys.retire_after)).min()
+}
+
+/// The fingerprints of what is true now; what is not keeps the one it had.
+fn verified(previous: &ClusterIdentityStatus, evidence: &Evidence) -> BTreeMap<String, String> {
+    let plan = evidence.plan();
+    let mut verified = previous.verified.clone();
+    for (subject, name) in ISSUER_PARTS {
+        if let Some(fingerprint) = plan.fingerprints.get(&subject).filter(|_| plan.is_true(&subject)) {
+            verified.insert(name.to_owned(), fingerprint.clone());
+        }
+    }
+    verified
+}
+
+/// A difference as status tells it.
+pub fn drift_entry((step, difference): (&Step, &Difference)) -> DriftEntry {
+    DriftEntry {
+        resource: step.change.target(),
+        field: difference.field.as_str().to_owned(),
+        found: difference.found.clone(),
+        wanted: difference.wanted.clone(),
+    }
+}
+
+fn pending_change(step: &Step) -> PendingChange {
+    let why = step.differences.iter().map(|d| format!("{}: {} → {}", d.field.as_str(), d.found, d.wanted));
+    PendingChange {
+        action: step.change.name().to_owned(),
+        target: step.change.target(),
+        why: why.collect::<Vec<_>>().join("; "),
+    }
+}
+
+/// A time as Kubernetes writes it, to the second.
+pub fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

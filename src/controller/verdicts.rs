@@ -1,0 +1,127 @@
+//! What a pass found out about each request, once, for the statuses of both kinds.
+
+use crate::apply::Evidence;
+use crate::desired::request::{RequestId, RequestRefused};
+use crate::desired::{Desired, DesiredRequest, Ignored, RequestVerdict, Wanted};
+use crate::observed::{Fault, FaultClass};
+use crate::plan::{Cause, Difference, Obstacle, Step, Subject, Verification};
+
+use super::outcome::{Outcome, class_needs_person, obstacle_needs_person};
+
+/// A request after a pass.
+pub struct RequestState<'a> {
+    /// Which.
+    pub id: &'a RequestId,
+    /// What it came to.
+    pub standing: Standing<'a>,
+}
+
+/// What a request came to.
+pub enum Standing<'a> {
+    /// Rightly nothing.
+    Ignored(&'a Ignored),
+    /// Nothing, until someone changes it.
+    Refused(&'a RequestRefused),
+    /// A role and a Secret, in this state.
+    Wanted(Wants<'a>),
+}
+
+/// A request with a role and a Secret.
+pub struct Wants<'a> {
+    /// What is wanted.
+    pub wanted: &'a Wanted,
+    /// What stands in the way.
+    pub obstacles: Vec<&'a Obstacle>,
+    /// The calls that failed.
+    pub failures: Vec<&'a Fault>,
+    /// The changes that are wanted or were just made.
+    pub steps: Vec<&'a Step>,
+    /// Whether the role was seen to be right.
+    pub role_true: bool,
+    /// Whether the Secret was seen to be right.
+    pub secret_true: bool,
+}
+
+impl Wants<'_> {
+    /// Whether both were seen to be right.
+    pub const fn is_true(&self) -> bool {
+        self.role_true && self.secret_true
+    }
+
+    /// Whether nothing can be said because AWS or the cluster could not be read, for a passing reason.
+    pub fn is_unread(&self) -> bool {
+        let unread = |obstacle: &&Obstacle| matches!(obstacle, Obstacle::Unreadable(fault) if is_passing(fault.class));
+        self.steps.is_empty() && self.obstacles.iter().any(unread)
+    }
+
+    /// What someone else changed.
+    pub fn drift(&self) -> impl Iterator<Item = (&Step, &Difference)> {
+        let drifted = self.steps.iter().filter(|step| step.cause == Cause::Drift);
+        drifted.flat_map(|step| step.differences.iter().map(move |difference| (*step, difference)))
+    }
+}
+
+/// Whether a fault says nothing about what was to be read, only that it could not be.
+pub const fn is_passing(class: FaultClass) -> bool {
+    matches!(class, FaultClass::Throttled | FaultClass::Server | FaultClass::Network | FaultClass::Credentials)
+}
+
+/// The state of every request.
+pub fn states<'a>(desired: &'a Desired, evidence: &'a Evidence) -> Vec<RequestState<'a>> {
+    desired.requests.iter().map(|request| state(request, evidence)).collect()
+}
+
+fn state<'a>(request: &'a DesiredRequest, evidence: &'a Evidence) -> RequestState<'a> {
+    let standing = match &request.verdict {
+        RequestVerdict::Ignored(ignored) => Standing::Ignored(ignored),
+        RequestVerdict::Refused(refused) => Standing::Refused(refused),
+        RequestVerdict::Wanted(wanted) => Standing::Wanted(wants(&request.id, wanted, evidence)),
+    };
+    RequestState { id: &request.id, standing }
+}
+
+fn wants<'a>(id: &'a RequestId, wanted: &'a Wanted, evidence: &'a Evidence) -> Wants<'a> {
+    let plan = evidence.plan();
+    let mine = |subject: &Subject| subject.request() == Some(id);
+    Wants {
+        wanted,
+        obstacles: plan.obstacles.iter().filter(|(of, _)| mine(of)).map(|(_, obstacle)| obstacle).collect(),
+        failures: evidence.failures().into_iter().filter(|(step, _)| mine(&step.subject)).map(|(_, f)| f).collect(),
+        steps: plan.steps.iter().filter(|step| mine(&step.subject)).collect(),
+        role_true: plan.is_true(&Subject::Role(id.clone())),
+        secret_true: plan.is_true(&Subject::Secret(id.clone())),
+    }
+}
+
+/// How the pass ended, the gravest first.
+pub fn outcome(evidence: &Evidence, states: &[RequestState<'_>]) -> Outcome {
+    let plan = evidence.plan();
+    let unreadable = plan.obstacles.iter().filter_map(|(_, obstacle)| match obstacle {
+        Obstacle::Unreadable(fault) => Some(fault.class),
+        _ => None,
+    });
+    let classes: Vec<FaultClass> =
+        evidence.failures().into_iter().map(|(_, fault)| fault.class).chain(unreadable).collect();
+    let gravest = classes.iter().copied().find(|class| class_needs_person(*class)).or(classes.first().copied());
+    if let Some(class) = gravest {
+        return Outcome::Failed(class);
+    }
+    let writes = evidence.writes();
+    if writes > 0 {
+        return Outcome::Changed { writes };
+    }
+    let refused = states.iter().any(|state| matches!(state.standing, Standing::Refused(_)));
+    if refused || plan.obstacles.iter().any(|(_, obstacle)| obstacle_needs_person(obstacle)) {
+        return Outcome::Blocked;
+    }
+    if !plan.steps.is_empty() {
+        return Outcome::Pending { changes: plan.steps.len() };
+    }
+    if !plan.obstacles.is_empty() {
+        return Outcome::Waiting;
+    }
+    match plan.verification {
+        Verification::Wrong(_) => Outcome::IssuerWrong,
+        _ => Outcome::Verified,
+    }
+}

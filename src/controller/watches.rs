@@ -1,0 +1,246 @@
+//! What the controller watches, the stores that the watches keep, and which ClusterIdentities an event concerns.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::api::PartialObjectMeta;
+use kube::core::{DeserializeGuard, Selector, SelectorExt};
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::mpsc;
+
+use crate::api::{ClusterIdentity, CredentialsRequest, SIGNING_KEY_LABEL};
+use crate::desired::secret::{IDENTITY_ANNOTATION, MANAGED_BY_LABEL};
+
+/// A ClusterIdentity as it is watched: a malformed one does not stop the others.
+pub type GuardedIdentity = DeserializeGuard<ClusterIdentity>;
+/// A CredentialsRequest as it is watched.
+pub type GuardedRequest = DeserializeGuard<CredentialsRequest>;
+/// What a pass is triggered for.
+pub type IdentityRef = ObjectRef<GuardedIdentity>;
+
+/// The stores.
+#[derive(Clone)]
+pub struct Stores {
+    /// All ClusterIdentities that are watched.
+    pub identities: Store<GuardedIdentity>,
+    /// All CredentialsRequests.
+    pub requests: Store<GuardedRequest>,
+    /// All namespaces, their metadata alone.
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// The Secrets that carry our label, their metadata alone: contents never enter a cache.
+    pub secrets: Store<PartialObjectMeta<Secret>>,
+}
+
+impl Stores {
+    /// The well-formed ClusterIdentities.
+    pub fn well_formed(&self) -> Vec<ClusterIdentity> {
+        self.identities.state().iter().filter_map(|guarded| guarded.0.as_ref().ok().cloned()).collect()
+    }
+
+    /// Whether a namespace exists.
+    pub fn has_namespace(&self, name: &str) -> bool {
+        self.namespaces.get(&ObjectRef::new(name)).is_some()
+    }
+
+    /// The resource version of a Secret that carries our label.
+    pub fn secret_version(&self, namespace: &str, name: &str) -> Option<String> {
+        let secret = self.secrets.get(&ObjectRef::new(name).within(namespace))?;
+        secret.metadata.resource_version.clone()
+    }
+
+    /// The ClusterIdentities that an object of this namespace with these labels would belong to, as a request.
+    fn selecting(&self, namespace: &str, labels: &std::collections::BTreeMap<String, String>) -> Vec<IdentityRef> {
+        let matching = |identity: &ClusterIdentity| selects(identity, namespace, labels);
+        self.well_formed().iter().filter(|identity| matching(identity)).map(reference).collect()
+    }
+}
+
+/// Whether a ClusterIdentity selects a request of this namespace with these labels. A bad selector selects nothing.
+pub fn selects(
+    identity: &ClusterIdentity,
+    namespace: &str,
+    labels: &std::collections::BTreeMap<String, String>,
+) -> bool {
+    let selection = &identity.spec.credentials_requests;
+    let in_namespace = match selection.namespaces.as_slice() {
+        [] => identity.namespace().as_deref() == Some(namespace),
+        namespaces => namespaces.iter().any(|allowed| allowed == namespace),
+    };
+    in_namespace
+        && match &selection.selector {
+            None => true,
+            Some(selector) => Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels)),
+        }
+}
+
+/// A ClusterIdentity as a trigger.
+pub fn reference(identity: &ClusterIdentity) -> IdentityRef {
+    ObjectRef::new(&identity.name_any()).within(&identity.namespace().unwrap_or_default())
+}
+
+/// Starts every watch. Events go to `triggers` as the ClusterIdentities that they concern.
+pub fn start(
+    client: &Client,
+    identities: Store<GuardedIdentity>,
+    triggers: &mpsc::UnboundedSender<IdentityRef>,
+) -> (Stores, Vec<tokio::task::JoinHandle<()>>) {
+    let (requests, request_writer) = store();
+    let (namespaces, namespace_writer) = store();
+    let (secrets, secret_writer) = store();
+    let stores = Stores { identities, requests, namespaces, secrets };
+
+    let everything = watcher::Config::default();
+    let api: Api<GuardedRequest> = Api::all(client.clone());
+    let stream = reflector(request_writer, watch(api, everything.clone())).default_backoff();
+    let mut tasks = vec![run(stream, requests_to_identities(stores.clone()), triggers.clone())];
+
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let stream = reflector(namespace_writer, watch(api, everything)).default_backoff();
+    tasks.push(run(stream, namespaces_to_identities(stores.clone()), triggers.clone()));
+
+    let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY_LABEL.0, MANAGED_BY_LABEL.1));
+    let api: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
+    let stream = reflector(secret_writer, watch(api, ours)).default_backoff();
+    tasks.push(run(stream, secrets_to_identities(), triggers.clone()));
+
+    let keys = watcher::Config::default().labels(SIGNING_KEY_LABEL);
+    let api: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
+    let stream = watch(api, keys.clone()).default_backoff();
+    tasks.push(run(stream, keys_to_identities(stores.clone()), triggers.clone()));
+
+    let api: Api<PartialObjectMeta<ConfigMap>> = Api::all(client.clone());
+    let stream = watch(api, keys).default_backoff();
+    tasks.push(run(stream, keys_to_identities(stores.clone()), triggers.clone()));
+    (stores, tasks)
+}
+
+/// Drives one watch for the life of the process.
+#[allow(clippy::disallowed_methods, reason = "the handle is supervised by the caller")]
+fn run<K, S, F>(stream: S, concerns: F, triggers: mpsc::UnboundedSender<IdentityRef>) -> tokio::task::JoinHandle<()>
+where
+    K: 'static,
+    S: Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
+    F: Fn(&Event<K>) -> Vec<IdentityRef> + Send + 'static,
+{
+    tokio::spawn(async move {
+        let mut stream = std::pin::pin!(stream);
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(event) => concerns(&event).into_iter().for_each(|identity| {
+                    // A closed channel means that the process is stopping.
+                    let _ = triggers.send(identity);
+                }),
+                Err(error) => tracing::warn!(%error, "a watch was interrupted and is resumed"),
+            }
+        }
+    })
+}
+
+/// The object of an event that speaks of one.
+fn object<K>(event: &Event<K>) -> Option<(&K, bool)> {
+    match event {
+        Event::Apply(object) | Event::InitApply(object) => Some((object, false)),
+        Event::Delete(object) => Some((object, true)),
+        Event::Init | Event::InitDone => None,
+    }
+}
+
+/// Requests concern those who select them, unless only their status changed, which is our own doing.
+fn requests_to_identities(stores: Stores) -> impl Fn(&Event<GuardedRequest>) -> Vec<IdentityRef> + Send {
+    let news = News::default();
+    move |event| {
+        let Some((request, deleted)) = object(event) else { return Vec::new() };
+        let meta = request.meta();
+        let key = (meta.namespace.clone(), meta.name.clone());
+        let shape = (meta.generation, meta.labels.clone(), meta.annotations.clone(), meta.uid.clone());
+        if !news.is_new(key, (!deleted).then_some(shape)) {
+            return Vec::new();
+        }
+        stores.selecting(meta.namespace.as_deref().unwrap_or_default(), meta.labels.as_ref().unwrap_or(&NONE))
+    }
+}
+
+static NONE: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
+
+/// Remembers what was last seen under a key.
+struct News<K, V>(Arc<Mutex<HashMap<K, V>>>);
+
+impl<K, V> Default for News<K, V> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Hash + Eq, V: PartialEq> News<K, V> {
+    fn is_new(&self, key: K, value: Option<V>) -> bool {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match value {
+            None => {
+                seen.remove(&key);
+                true
+            }
+            Some(value) if seen.get(&key) == Some(&value) => false,
+            Some(value) => {
+                seen.insert(key, value);
+                true
+            }
+        }
+    }
+}
+
+/// A namespace that comes or goes concerns those with a request whose Secret belongs there.
+fn namespaces_to_identities(
+    stores: Stores,
+) -> impl Fn(&Event<PartialObjectMeta<Namespace>>) -> Vec<IdentityRef> + Send {
+    let news = News::default();
+    move |event| {
+        let Some((namespace, deleted)) = object(event) else { return Vec::new() };
+        let name = namespace.name_any();
+        if !news.is_new(name.clone(), (!deleted).then(|| namespace.metadata.uid.clone())) {
+            return Vec::new();
+        }
+        let mut concerned = Vec::new();
+        for request in stores.requests.state() {
+            let Ok(request) = request.0.as_ref() else { continue };
+            if request.spec.secret_ref.namespace.as_deref() == Some(&name) {
+                let namespace = request.namespace().unwrap_or_default();
+                concerned.extend(stores.selecting(&namespace, request.labels()));
+            }
+        }
+        concerned.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        concerned.dedup();
+        concerned
+    }
+}
+
+/// A Secret of ours concerns the ClusterIdentity that its annotation names.
+fn secrets_to_identities() -> impl Fn(&Event<PartialObjectMeta<Secret>>) -> Vec<IdentityRef> + Send {
+    |event| {
+        let Some((secret, _)) = object(event) else { return Vec::new() };
+        let owner = secret.annotations().get(IDENTITY_ANNOTATION).and_then(|owner| owner.split_once('/'));
+        owner.map(|(namespace, name)| ObjectRef::new(name).within(namespace)).into_iter().collect()
+    }
+}
+
+/// A source of signing keys concerns the ClusterIdentities of its namespace that name it.
+fn keys_to_identities<K: Resource<DynamicType = ()>>(
+    stores: Stores,
+) -> impl Fn(&Event<PartialObjectMeta<K>>) -> Vec<IdentityRef> + Send {
+    move |event| {
+        let Some((source, _)) = object(event) else { return Vec::new() };
+        let names = |identity: &&ClusterIdentity| {
+            identity.namespace() == source.metadata.namespace
+                && identity.spec.issuer.signing_keys.iter().any(|key| {
+                    let references = [key.secret_ref.as_ref(), key.config_map_ref.as_ref()];
+                    references.into_iter().flatten().any(|r| Some(&r.name) == source.metadata.name.as_ref())
+                })
+        };
+        stores.well_formed().iter().filter(names).map(reference).collect()
+    }
+}

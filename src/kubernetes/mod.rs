@@ -1,0 +1,5 @@
+//! The only room that talks to API servers outside the controller's watches.
+
+pub mod errors;
+pub mod keys;
+pub mod secrets;

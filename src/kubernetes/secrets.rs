@@ -1,0 +1,82 @@
+//! Credentials Secrets: read for what matters of them, written by server-side apply.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+
+use super::errors::fault;
+use crate::desired::names::sha256_hex;
+use crate::desired::secret::{
+    CREDENTIALS_KEY, DesiredSecret, IDENTITY_ANNOTATION, MANAGED_BY_LABEL, SecretKey, UPSTREAM_LABEL,
+};
+use crate::observed::{Fault, ObservedSecret};
+
+/// Field manager of everything that Rolecall applies.
+pub const FIELD_MANAGER: &str = "rolecall";
+
+/// Upstream's annotation with the request, `namespace/name`; its key is that of the label.
+const REQUEST_ANNOTATION: &str = UPSTREAM_LABEL;
+
+/// Reads a Secret. Its values are looked at here and dropped; none of them leaves this function.
+pub async fn read(client: &Client, key: &SecretKey) -> Result<Option<ObservedSecret>, Fault> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
+    let secret = api.get_opt(&key.name).await.map_err(|e| fault("get secrets", &format!("Secret {key}"), &e))?;
+    Ok(secret.map(|secret| look_at(&secret)))
+}
+
+fn look_at(secret: &Secret) -> ObservedSecret {
+    let data = secret.data.as_ref();
+    let credentials = data.and_then(|data| data.get(CREDENTIALS_KEY)).map(|value| value.0.as_slice());
+    let text = credentials.and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
+    let has_access_key = text.contains("aws_access_key_id")
+        || data
+            .is_some_and(|data| data.contains_key("aws_access_key_id") || data.contains_key("aws_secret_access_key"));
+    let line = |name: &str| {
+        let value = text.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| key.trim() == name);
+        value.filter(|_| !has_access_key).map(|(_, value)| value.trim().to_owned())
+    };
+    let label = |name: &str| secret.labels().get(name).map(String::as_str);
+    let managed_by_us = secret.managed_fields().iter().any(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    let marked = label(MANAGED_BY_LABEL.0) == Some(MANAGED_BY_LABEL.1);
+    ObservedSecret {
+        resource_version: secret.resource_version().unwrap_or_default(),
+        credentials_sha256: credentials.map(sha256_hex),
+        role_arn: line("role_arn"),
+        token_path: line("web_identity_token_file"),
+        has_access_key,
+        type_: secret.type_.clone().unwrap_or_else(|| "Opaque".into()),
+        ours: marked || managed_by_us,
+        labelled: marked && label(UPSTREAM_LABEL) == Some("true"),
+        identity: secret.annotations().get(IDENTITY_ANNOTATION).cloned(),
+        request: secret.annotations().get(REQUEST_ANNOTATION).cloned(),
+    }
+}
+
+/// Writes a Secret. With `force`, fields that other managers hold are taken over.
+pub async fn write(client: &Client, wanted: &DesiredSecret, force: bool) -> Result<(), Fault> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &wanted.key.namespace);
+    let labels = [(MANAGED_BY_LABEL.0, MANAGED_BY_LABEL.1), (UPSTREAM_LABEL, "true")];
+    let annotations = [(REQUEST_ANNOTATION, wanted.request.as_str()), (IDENTITY_ANNOTATION, wanted.identity.as_str())];
+    let owned = |pairs: [(&str, &str); 2]| {
+        Some(pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>())
+    };
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(wanted.key.name.clone()),
+            namespace: Some(wanted.key.namespace.clone()),
+            labels: owned(labels),
+            annotations: owned(annotations),
+            ..ObjectMeta::default()
+        },
+        type_: Some("Opaque".into()),
+        data: Some(BTreeMap::from([(CREDENTIALS_KEY.to_owned(), ByteString(wanted.credentials.clone().into_bytes()))])),
+        ..Secret::default()
+    };
+    let mut params = PatchParams::apply(FIELD_MANAGER);
+    params.force = force;
+    let applied = api.patch(&wanted.key.name, &params, &Patch::Apply(&secret)).await;
+    applied.map(drop).map_err(|e| fault("patch secrets", &format!("Secret {}", wanted.key), &e))
+}

@@ -1,0 +1,73 @@
+//! A plan as text for a terminal. `+` makes, `~` changes, `!` stands in the way.
+
+use std::fmt::Write;
+
+use super::{PlanReport, verification_in_words};
+use crate::plan::{Cause, Step};
+
+/// Renders a plan.
+pub fn render(report: &PlanReport<'_>) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_report(&mut out, report);
+    out
+}
+
+fn write_report(out: &mut String, report: &PlanReport<'_>) -> std::fmt::Result {
+    let issuer = &report.desired.issuer;
+    writeln!(out, "{}", verdict(report))?;
+    writeln!(out)?;
+    writeln!(out, "ClusterIdentity {} in account {}", report.desired.identity, report.account)?;
+    writeln!(out, "  issuer   {}", issuer.url)?;
+    writeln!(out, "           {}", verification_in_words(&report.plan.verification))?;
+    writeln!(out, "  provider {}", issuer.provider.arn)?;
+    if !report.plan.steps.is_empty() {
+        writeln!(out, "\nChanges")?;
+        report.plan.steps.iter().try_for_each(|step| write_step(out, step))?;
+    }
+    if !report.plan.obstacles.is_empty() {
+        writeln!(out, "\nIn the way")?;
+        for (subject, obstacle) in &report.plan.obstacles {
+            let of = subject.request().map_or_else(|| "issuer".to_owned(), ToString::to_string);
+            writeln!(out, "  ! {of}: {obstacle}")?;
+        }
+    }
+    section(out, "Refused requests", report.refused())?;
+    section(out, "Passed over", report.ignored())?;
+    report.passed_over.iter().try_for_each(|line| writeln!(out, "    {line}"))?;
+    if !report.secrets_compared {
+        writeln!(out, "\nSecrets were not compared: there is no cluster to look in.")?;
+    }
+    Ok(())
+}
+
+fn verdict(report: &PlanReport<'_>) -> String {
+    let (changes, obstacles) = (report.plan.steps.len(), report.plan.obstacles.len());
+    let refused = report.refused().count();
+    if report.is_clean() {
+        return "Nothing to do: everything is as wanted.".into();
+    }
+    format!("{changes} to change, {obstacles} in the way, {refused} refused.")
+}
+
+fn write_step(out: &mut String, step: &Step) -> std::fmt::Result {
+    let (sign, why) = match step.cause {
+        Cause::Missing => ("+", ""),
+        Cause::Differs => ("~", ""),
+        Cause::Drift => ("~", "  (drift)"),
+    };
+    writeln!(out, "  {sign} {:<21} {}{why}", step.change.name(), step.change.target())?;
+    for difference in step.differences.iter().filter(|_| step.cause != Cause::Missing) {
+        writeln!(out, "      {}: found  {}", difference.field.as_str(), difference.found)?;
+        writeln!(out, "      {}  wanted {}", " ".repeat(difference.field.as_str().len()), difference.wanted)?;
+    }
+    Ok(())
+}
+
+fn section(out: &mut String, title: &str, lines: impl Iterator<Item = (String, String)>) -> std::fmt::Result {
+    let mut lines = lines.peekable();
+    if lines.peek().is_some() {
+        writeln!(out, "\n{title}")?;
+    }
+    lines.try_for_each(|(id, why)| writeln!(out, "    {id}: {why}"))
+}

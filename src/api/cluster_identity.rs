@@ -343,11 +343,11 @@ pub struct ClusterIdentityStatus {
 #[serde(rename_all = "camelCase")]
 pub struct RoleCounts {
     /// Asked for by requests that are in order.
-    pub desired: u32,
+    pub desired: i32,
     /// Seen to be right.
-    pub ready: u32,
+    pub ready: i32,
     /// Changed by someone else.
-    pub drifted: u32,
+    pub drifted: i32,
     /// `ready/desired`, for the printer column.
     pub summary: String,
 }

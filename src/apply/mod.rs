@@ -102,14 +102,14 @@ async fn apply(targets: &Targets<'_>, plan: Plan) -> Applied {
             },
             change => aws::apply::apply(targets.aws, targets.account, change).await,
         };
-        let (change, target) = (step.change.name(), step.change.target());
+        let (change, resource) = (step.change.name(), step.change.target());
         results.push(match result {
             Ok(()) => {
-                tracing::info!(change, target, cause = ?step.cause, "made");
+                tracing::info!(change, resource, cause = ?step.cause, "made");
                 StepResult::Done
             }
             Err(fault) => {
-                tracing::warn!(change, target, class = fault.class.as_str(), error = %fault, "failed");
+                tracing::warn!(change, resource, class = fault.class.as_str(), error = %fault, "failed");
                 if step.change.is_creation() {
                     broken.insert(step.subject.clone());
                 }

@@ -370,7 +370,7 @@ fn faults(evidence: &Evidence) -> Vec<&Fault> {
 
 fn role_counts(states: &[RequestState<'_>]) -> RoleCounts {
     let count = |test: &dyn Fn(&Standing<'_>) -> bool| {
-        u32::try_from(states.iter().filter(|state| test(&state.standing)).count()).unwrap_or(u32::MAX)
+        i32::try_from(states.iter().filter(|state| test(&state.standing)).count()).unwrap_or(i32::MAX)
     };
     let desired = count(&|standing| !matches!(standing, Standing::Ignored(_)));
     let ready = count(&|standing| matches!(standing, Standing::Wanted(wants) if wants.role_true));

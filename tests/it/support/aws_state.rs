@@ -15,7 +15,7 @@ use super::proxy::Proxy;
 use super::runtime::block_on;
 
 /// The region of the clients here, and so of buckets that they make.
-pub const REGION: &str = "us-east-1";
+pub const REGION: &str = "eu-west-1";
 
 /// A role as IAM has it.
 #[derive(Debug, Clone, PartialEq)]

@@ -139,10 +139,10 @@ impl ControlPlane {
     /// Applies the project's CRDs and the operator's ClusterRole, once for the test binary.
     pub fn install(&self) {
         self.install.call_once(|| {
-            for path in ["crds", "deploy/base/clusterrole.yaml"] {
+            for (flag, path) in [("-k", "crds"), ("-f", "deploy/base/clusterrole.yaml")] {
                 let path = project_root().join(path);
                 assert!(path.exists(), "{} is missing: the control plane has nothing to install", path.display());
-                self.kubectl_ok(&["apply", "--server-side", "--force-conflicts", "-f", &path.display().to_string()]);
+                self.kubectl_ok(&["apply", "--server-side", "--force-conflicts", flag, &path.display().to_string()]);
             }
             self.wait(30, &["--for=condition=Established", "crd", "--all"]);
         });

@@ -38,7 +38,7 @@ fn the_proxy_names_counts_and_forwards() {
     block_on(iam.get_role().role_name("proxy-counts").send()).expect("GetRole");
 
     let bucket = "proxy-counts";
-    block_on(s3.create_bucket().bucket(bucket).send()).expect("CreateBucket");
+    create_bucket(&s3, bucket);
     block_on(s3.head_bucket().bucket(bucket).expected_bucket_owner(ACCOUNT).send()).expect("HeadBucket");
     let foreign = block_on(s3.head_bucket().bucket(bucket).expected_bucket_owner("111111111111").send());
     assert_eq!(foreign.expect_err("another owner").raw_response().map(|raw| raw.status().as_u16()), Some(403));
@@ -192,7 +192,7 @@ fn the_proxy_makes_up_for_moto() {
 #[test]
 fn the_front_shows_a_public_bucket_over_https() {
     let (s3, bucket) = (aws_state::s3(), "front-shows");
-    block_on(s3.create_bucket().bucket(bucket).send()).expect("CreateBucket");
+    create_bucket(&s3, bucket);
     let put = s3.put_object().bucket(bucket).key(".well-known/openid-configuration").content_type("application/json");
     block_on(put.body(ByteStream::from_static(b"{\"issuer\":1}")).send()).expect("PutObject");
 
@@ -306,4 +306,12 @@ y 1.5 1700
     assert_eq!(metric(page, "x_totals"), Some(9.0));
     assert_eq!(metric(page, "y"), Some(1.5));
     assert_eq!(metric(page, "x_total{a=\"2\"}"), None);
+}
+
+fn create_bucket(s3: &aws_sdk_s3::Client, bucket: &str) {
+    let constraint = aws_sdk_s3::types::BucketLocationConstraint::from(aws_state::REGION);
+    let configuration =
+        aws_sdk_s3::types::CreateBucketConfiguration::builder().location_constraint(constraint).build();
+    let call = s3.create_bucket().bucket(bucket).create_bucket_configuration(configuration);
+    block_on(call.send()).expect("CreateBucket");
 }

@@ -1,0 +1,153 @@
+//! What most tests begin with: a namespace, keys, a ClusterIdentity, requests, and an operator for them.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::support::controlplane::ControlPlane;
+use super::support::emulators::Emulators;
+use super::support::issuer_front::IssuerFront;
+use super::support::operator::Operator;
+use super::support::proxy::Proxy;
+use super::support::{aws_state, eventually};
+
+/// Long enough for a slow machine; a test that gets there at all gets there in a fraction of it.
+pub const SOON: Duration = Duration::from_secs(60);
+
+pub const REGION: &str = "eu-west-1";
+pub const ACCOUNT: &str = "123456789012";
+
+/// A namespace with a ClusterIdentity of the same name, and an operator that serves it alone.
+pub struct Scene {
+    pub cluster: &'static ControlPlane,
+    pub proxy: Proxy,
+    pub name: String,
+    pub operator: Option<Operator>,
+}
+
+impl Scene {
+    /// A namespace with signing keys in it; no ClusterIdentity, no operator yet.
+    pub fn new(name: &str) -> Self {
+        let cluster = ControlPlane::shared();
+        cluster.install();
+        cluster.ensure_namespace(name);
+        let scene = Self { cluster, proxy: Proxy::start(Emulators::shared()), name: name.into(), operator: None };
+        scene.keys(&[include_str!("../keys/first.pub")]);
+        scene
+    }
+
+    /// Sets the signing keys: one entry of the Secret for each is united under `key.pub`.
+    pub fn keys(&self, pems: &[&str]) {
+        let pem = pems.concat().lines().map(|line| format!("    {line}\n")).collect::<String>();
+        self.cluster.apply_ok(&format!(
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: signer\n  namespace: {}\n  labels: {{rolecall.dev/signing-key: \"true\"}}\nstringData:\n  key.pub: |\n{pem}",
+            self.name
+        ));
+    }
+
+    /// Applies the ClusterIdentity; `more` is merged into the spec's YAML, two blanks deep.
+    pub fn identity(&self, more: &str) {
+        self.cluster.apply_ok(&self.identity_yaml(more));
+    }
+
+    pub fn identity_yaml(&self, more: &str) -> String {
+        let name = &self.name;
+        format!(
+            "apiVersion: rolecall.dev/v1alpha1\nkind: ClusterIdentity\nmetadata: {{name: {name}, namespace: {name}}}\nspec:\n  infraName: {name}\n  region: {REGION}\n  aws: {{accountID: \"{ACCOUNT}\"}}\n  issuer:\n    signingKeys:\n    - secretRef: {{name: signer, key: key.pub}}\n  guardrails: {{allowedSecretNamespaces: [\"*\"]}}\n  driftInterval: 2s\n{more}"
+        )
+    }
+
+    /// Starts the operator, with the issuer reachable over HTTPS.
+    pub fn start(&mut self) {
+        self.start_with(&[], &[]);
+    }
+
+    pub fn start_with(&mut self, args: &[&str], env: &[(&str, &str)]) {
+        let front = IssuerFront::shared();
+        let mut operator = Operator::start(self.cluster, &self.name, &self.proxy, Some(front), args, env);
+        operator.wait_ready(SOON);
+        self.operator = Some(operator);
+    }
+
+    pub fn operator(&self) -> &Operator {
+        self.operator.as_ref().expect("the scene's operator was not started")
+    }
+
+    /// A small request in this namespace for a Secret in it.
+    pub fn request(&self, name: &str) {
+        self.cluster.apply_ok(&request_yaml(&self.name, name, &self.name, "s3:GetObject"));
+    }
+
+    pub fn role_name(&self, request: &str) -> String {
+        format!("{0}-{0}-{request}-creds", self.name)
+    }
+
+    pub fn bucket(&self) -> String {
+        format!("{}-oidc", self.name)
+    }
+
+    pub fn issuer_host(&self) -> String {
+        format!("{}-oidc.s3.{REGION}.amazonaws.com", self.name)
+    }
+
+    pub fn provider_arn(&self) -> String {
+        format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{}", self.issuer_host())
+    }
+
+    pub fn identity_object(&self) -> Value {
+        self.cluster.get_json(&["clusteridentity", &self.name, "-n", &self.name])
+    }
+
+    pub fn request_object(&self, name: &str) -> Value {
+        self.cluster.get_json(&["credentialsrequest", name, "-n", &self.name])
+    }
+
+    /// Waits until a condition of the ClusterIdentity has a status; returns its message.
+    pub fn await_condition(&self, type_: &str, status: &str) -> String {
+        eventually(SOON, &format!("{type_}={status} of {}", self.name), || {
+            condition_is(&self.identity_object(), type_, status)
+        })
+    }
+
+    /// Waits until a condition of a request has a status; returns its message.
+    pub fn await_request(&self, request: &str, type_: &str, status: &str) -> String {
+        eventually(SOON, &format!("{type_}={status} of {}/{request}", self.name), || {
+            condition_is(&self.request_object(request), type_, status)
+        })
+    }
+
+    /// Waits until so many more passes were made.
+    pub fn await_passes(&self, more: f64) {
+        let passes = || self.operator().metric("rolecall_passes_total").unwrap_or(0.0);
+        let begun = passes();
+        eventually(SOON, "further passes", || {
+            let made = passes() - begun;
+            if made >= more { Ok(()) } else { Err(format!("{made} of {more}")) }
+        });
+    }
+
+    pub fn role(&self, request: &str) -> aws_state::RoleView {
+        let name = self.role_name(request);
+        aws_state::role(&name).unwrap_or_else(|| panic!("role {name} does not exist"))
+    }
+}
+
+/// A request for a Secret `<name>-creds` in `target`.
+pub fn request_yaml(namespace: &str, name: &str, target: &str, action: &str) -> String {
+    format!(
+        "apiVersion: cloudcredential.openshift.io/v1\nkind: CredentialsRequest\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  secretRef: {{name: {name}-creds, namespace: {target}}}\n  serviceAccountNames: [{name}]\n  providerSpec:\n    apiVersion: cloudcredential.openshift.io/v1\n    kind: AWSProviderSpec\n    statementEntries:\n    - {{effect: Allow, action: [\"{action}\"], resource: \"*\"}}\n"
+    )
+}
+
+/// The condition's message when it has the status; the whole condition otherwise.
+pub fn condition_is(object: &Value, type_: &str, status: &str) -> Result<String, String> {
+    match condition(object, type_) {
+        Some(condition) if condition["status"] == status => Ok(condition["message"].as_str().unwrap_or_default().into()),
+        Some(condition) => Err(condition.to_string()),
+        None => Err(format!("no condition {type_}; status is {}", object["status"])),
+    }
+}
+
+pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
+    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == type_)
+}

@@ -93,13 +93,13 @@ async fn apply(targets: &Targets<'_>, plan: Plan) -> Applied {
             continue;
         }
         let result = match &step.change {
-            Change::WriteSecret { secret, force } => match targets.cluster {
-                Some(client) => kubernetes::secrets::write(client, secret, *force).await,
-                None => {
+            Change::WriteSecret { secret, force } => {
+                let Some(client) = targets.cluster else {
                     results.push(StepResult::Skipped);
                     continue;
-                }
-            },
+                };
+                kubernetes::secrets::write(client, secret, *force).await
+            }
             change => aws::apply::apply(targets.aws, targets.account, change).await,
         };
         let (change, resource) = (step.change.name(), step.change.target());

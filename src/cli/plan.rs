@@ -84,7 +84,7 @@ async fn show(
         now: Timestamp::now(),
     };
     let desired = desire(&inputs)?;
-    let aws = observe::observe(&clients, &account, &desired).await;
+    let aws = Box::pin(observe::observe(&clients, &account, &desired)).await;
     let fetched = match &aws.bucket {
         Seen::Known(BucketState::Present(_)) => Some(AnonymousReader::new().fetch(&desired.issuer.url).await),
         _ => None,

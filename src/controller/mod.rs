@@ -118,14 +118,14 @@ async fn work(
     readiness.ready();
     let Some(lease) = settings.lease.clone() else {
         metrics.set_leader(true);
-        return lead(client, settings, metrics, stop).await;
+        return Box::pin(lead(client, settings, metrics, stop)).await;
     };
     let election = LeaderElection::new(client.clone(), &lease.namespace, &lease.name, &settings.instance);
     let leading = {
         let (client, metrics, stop) = (client, metrics.clone(), stop.clone());
         async move {
             metrics.set_leader(true);
-            lead(client, settings, metrics, stop).await
+            Box::pin(lead(client, settings, metrics, stop)).await
         }
     };
     let result = tokio::select! {
@@ -312,23 +312,18 @@ async fn until_filled(stores: &Stores) {
 }
 
 fn standing(identity: &ClusterIdentity, ended: &Ended, now: Timestamp) -> Standing {
+    use outcome::Outcome::{NoAccount, TimedOut, Verified};
     let before = identity.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == types::READY));
-    let verified = ended.outcome == outcome::Outcome::Verified;
+    let ready = match (&ended.outcome, before.map(|ready| ready.status.as_str())) {
+        // A pass that saw nothing leaves the older verdict.
+        (NoAccount(_) | TimedOut, None | Some("Unknown")) => "unknown",
+        (Verified, _) | (NoAccount(_) | TimedOut, Some("True")) => "true",
+        _ => "false",
+    };
     Standing {
-        ready: match &ended.outcome {
-            outcome::Outcome::Verified => "true",
-            outcome::Outcome::NoAccount(_) | outcome::Outcome::TimedOut
-                if before.is_none_or(|ready| ready.status == "Unknown") =>
-            {
-                "unknown"
-            }
-            outcome::Outcome::NoAccount(_) | outcome::Outcome::TimedOut => {
-                if before.is_some_and(|ready| ready.status == "True") { "true" } else { "false" }
-            }
-            _ => "false",
-        },
+        ready,
         drifted: i64::try_from(ended.drifted).unwrap_or(i64::MAX),
-        verified_at: verified.then_some(now),
+        verified_at: (ended.outcome == Verified).then_some(now),
     }
 }
 

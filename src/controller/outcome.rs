@@ -44,7 +44,7 @@ const SOON: Duration = Duration::from_millis(500);
 /// First delay after a failure.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Longest delay after a failure.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
 
 impl Outcome {
     /// The reason of `Ready` and of the event.

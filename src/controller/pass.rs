@@ -61,7 +61,7 @@ pub struct Ended {
 /// Makes a pass and writes the statuses.
 pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timestamp) -> Result<Ended, kube::Error> {
     let requests = gather::requests(&shared.stores, identity);
-    match look_and_act(shared, identity, &requests, now).await {
+    match Box::pin(look_and_act(shared, identity, &requests, now)).await {
         Ok((desired, evidence)) => {
             let states = states(&desired, &evidence);
             let outcome = outcome(&evidence, &states);
@@ -128,7 +128,7 @@ async fn look_and_act(
     let (clients, account) = opened.map_err(Outcome::NoAccount)?;
     let inputs = gather::inputs(identity, &account, keys, requests.inputs.clone(), now);
     let desired = desire_within_quota(shared, &clients, inputs).await.map_err(Outcome::Refused)?;
-    let observed = look(shared, &clients, &account, &desired).await;
+    let observed = Box::pin(look(shared, &clients, &account, &desired)).await;
     let plan = plan(&desired, &observed, &gather::prior(identity, &requests.objects));
     let targets = Targets { aws: &clients, account: &account, cluster: Some(&shared.client) };
     let evidence = carry_out(&targets, plan).await;

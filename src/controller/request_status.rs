@@ -87,7 +87,7 @@ pub fn after_pass(
             conditions.set(types::DRIFTED, "False", "NothingWanted", "nothing is provisioned".into());
             let failure = Some(("CredentialsProvisionFailure", format!("failed to grant creds: {message}")));
             conditions.abnormal(types::CREDENTIALS_PROVISION_FAILURE, failure, provision_success());
-            let conflict = refused_is_conflict(refused).then(|| (reason, message));
+            let conflict = refused_is_conflict(refused).then_some((reason, message));
             conditions.abnormal(types::CONFLICT, conflict, no_conflict());
             status.provisioned = false;
         }

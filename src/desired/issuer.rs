@@ -55,6 +55,7 @@ pub struct DesiredBucket {
 
 /// S3's four switches against public access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "S3 has these four")]
 pub struct PublicAccessBlock {
     /// Refuse public ACLs.
     pub block_public_acls: bool,

@@ -48,7 +48,7 @@ fn cut(text: &str, most: usize) -> &str {
 
 /// SHA-256 in lower-case hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|b| format!("{b:02x}")).collect()
+    digest(&SHA256, bytes).as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// The first 16 hexadecimal digits of the SHA-256: enough to tell two states of one resource apart.

@@ -267,16 +267,22 @@ fn statements(provider: &Value) -> Result<Vec<StatementEntry>, RequestRefused> {
     raw.statement_entries.into_iter().enumerate().map(|(index, entry)| statement(index, entry)).collect()
 }
 
-/// serde's message with the index of the first entry that cannot be read.
+/// serde's message with the place of the first thing that cannot be read.
 fn undecodable(provider: &Value, error: &serde_json::Error) -> String {
-    let entries = provider.get("statementEntries").and_then(Value::as_array);
-    let first = entries.and_then(|entries| {
-        entries.iter().enumerate().find_map(|(i, entry)| RawEntry::deserialize(entry).err().map(|e| (i, e)))
-    });
-    match first {
-        Some((index, error)) => format!("statementEntries[{index}]: {error}"),
-        None => error.to_string(),
+    let Some(entries) = provider.get("statementEntries").and_then(Value::as_array) else {
+        return format!("statementEntries: {error}");
+    };
+    for (index, entry) in entries.iter().enumerate() {
+        let Err(error) = RawEntry::deserialize(entry) else { continue };
+        // Every field may be absent, so an entry of one field alone tells whether that is the one.
+        let alone = |key: &str, value: &Value| RawEntry::deserialize(Value::from_iter([(key, value.clone())]));
+        let mut fields = entry.as_object().into_iter().flatten();
+        return match fields.find_map(|(key, value)| alone(key, value).err().map(|error| (key, error))) {
+            Some((key, error)) => format!("statementEntries[{index}].{key}: {error}"),
+            None => format!("statementEntries[{index}]: {error}"),
+        };
     }
+    error.to_string()
 }
 
 fn statement(index: usize, raw: RawEntry) -> Result<StatementEntry, RequestRefused> {

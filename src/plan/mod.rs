@@ -5,6 +5,8 @@ pub mod drift;
 mod issuer;
 mod role;
 mod secret;
+#[cfg(test)]
+mod tests;
 pub mod verification;
 
 use std::collections::BTreeMap;

@@ -20,7 +20,7 @@ pub(super) fn compare(draft: &mut Draft, id: &RequestId, wanted: &DesiredSecret,
         }
         // A Secret must not point a component at a role that is not ours.
         Ok(SecretState::Absent) if role_in_doubt(draft, &role) => {
-            draft.obstruct(&subject, Obstacle::WaitsFor("the role"))
+            draft.obstruct(&subject, Obstacle::WaitsFor("the role"));
         }
         Ok(SecretState::Absent) => {
             draft.create(&subject, Change::WriteSecret { secret: wanted.clone(), force: false }, Field::Secret);

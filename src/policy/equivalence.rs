@@ -45,7 +45,7 @@ impl Canonical {
     pub fn to_text(&self) -> String {
         let mut text = format!("variables={}\n", self.variables);
         for statement in &self.statements {
-            for line in statement.lines() {
+            for line in statement.lines(&Spelling::new()) {
                 text.push_str(&line);
                 text.push('\n');
             }
@@ -54,8 +54,8 @@ impl Canonical {
         text
     }
 
-    fn lines(&self) -> BTreeSet<String> {
-        self.statements.iter().flat_map(CanonicalStatement::lines).collect()
+    fn lines(&self, spelling: &Spelling) -> BTreeSet<String> {
+        self.statements.iter().flat_map(|statement| statement.lines(spelling)).collect()
     }
 }
 
@@ -67,11 +67,13 @@ pub fn equivalent(left: &Document, right: &Document) -> bool {
 /// In what `found` differs from `wanted`: one line for each grant that only one of them has, `-` for what is missing
 /// and `+` for what should not be there. Empty for equal documents.
 pub fn differences(found: &Document, wanted: &Document) -> Vec<String> {
+    let spelling: Spelling =
+        [found, wanted].into_iter().flat_map(actions).map(|a| (tidy_action(a), a.clone())).collect();
     let (found, wanted) = (Canonical::of(found), Canonical::of(wanted));
     if found == wanted {
         return Vec::new();
     }
-    let (found_lines, wanted_lines) = (found.lines(), wanted.lines());
+    let (found_lines, wanted_lines) = (found.lines(&spelling), wanted.lines(&spelling));
     let missing = wanted_lines.difference(&found_lines).map(|line| format!("-{line}"));
     let extra = found_lines.difference(&wanted_lines).map(|line| format!("+{line}"));
     let lines: Vec<String> = missing.chain(extra).collect();
@@ -79,6 +81,15 @@ pub fn differences(found: &Document, wanted: &Document) -> Vec<String> {
         return vec!["the same grants, cut into other statements".into()];
     }
     lines
+}
+
+/// How a document spells an action, by its canonical form.
+type Spelling = BTreeMap<String, String>;
+
+fn actions(document: &Document) -> impl Iterator<Item = &String> {
+    document.statements.iter().flat_map(|statement| match &statement.actions {
+        Clause::Only(actions) | Clause::AllBut(actions) => actions,
+    })
 }
 
 impl CanonicalStatement {
@@ -100,7 +111,7 @@ impl CanonicalStatement {
     }
 
     /// One line for each action (or principal) of the statement.
-    fn lines(&self) -> Vec<String> {
+    fn lines(&self, spelling: &Spelling) -> Vec<String> {
         let mut tail = String::new();
         if let Some(resources) = &self.resources {
             tail.push_str(if resources.inverted { " on all but " } else { " on " });
@@ -117,7 +128,8 @@ impl CanonicalStatement {
         if self.actions.inverted {
             return vec![format!("{effect} all but {}{tail}", join(&self.actions.patterns))];
         }
-        self.actions.patterns.iter().map(|action| format!("{effect} {action}{tail}")).collect()
+        let spelt = |action: &String| spelling.get(action).unwrap_or(action).clone();
+        self.actions.patterns.iter().map(|action| format!("{effect} {}{tail}", spelt(action))).collect()
     }
 }
 
@@ -160,3 +172,6 @@ fn has_variables(statement: &Statement) -> bool {
 fn join(items: &BTreeSet<String>) -> String {
     items.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,9 @@ pub fn contains(outer: &str, inner: &str) -> Option<bool> {
             None => {}
             Some('*') => {
                 push((at + 1, set.clone()));
-                letters.iter().for_each(|&c| push((at, step(&outer, &set, c))));
+                for &c in &letters {
+                    push((at, step(&outer, &set, c)));
+                }
             }
             Some('?') => letters.iter().for_each(|&c| push((at + 1, step(&outer, &set, c)))),
             Some(&c) => push((at + 1, step(&outer, &set, c))),

@@ -2,3 +2,5 @@
 
 pub mod inclusion;
 pub mod manifests;
+#[cfg(test)]
+mod tests;

@@ -81,9 +81,12 @@ fn the_examples_of_4_18_become_what_ccoctl_makes() {
 }
 
 fn assert_secrets(scene: &Scene) {
-    for request in scene.cluster.get_json(&["credentialsrequests", "-n", &scene.name])["items"].as_array().expect("a list") {
+    for request in
+        scene.cluster.get_json(&["credentialsrequests", "-n", &scene.name])["items"].as_array().expect("a list")
+    {
         let secret_ref = &request["spec"]["secretRef"];
-        let (namespace, name) = (secret_ref["namespace"].as_str().expect("ns"), secret_ref["name"].as_str().expect("name"));
+        let (namespace, name) =
+            (secret_ref["namespace"].as_str().expect("ns"), secret_ref["name"].as_str().expect("name"));
         let secret = scene.cluster.get_json(&["secret", name, "-n", namespace]);
         let value = STANDARD.decode(secret["data"]["credentials"].as_str().expect("credentials")).expect("base64");
         let wanted = read(contract(&format!("secrets/{namespace}-{name}.credentials")));
@@ -106,7 +109,12 @@ fn assert_issuer() {
     assert_eq!(serde_json::json!(keys.tags), json(contract("bucket-tags.json")));
     let text = &keys.body;
     let kid = include_str!("../keys/first.kid").trim().trim_end_matches('=');
-    assert!(text.starts_with("{\n    \"keys\": [\n        {\n            \"use\": \"sig\",\n            \"kty\": \"RSA\",\n"), "{text}");
+    assert!(
+        text.starts_with(
+            "{\n    \"keys\": [\n        {\n            \"use\": \"sig\",\n            \"kty\": \"RSA\",\n"
+        ),
+        "{text}"
+    );
     assert!(text.contains(&format!("\"kid\": \"{kid}\"")) && !text.ends_with('\n'), "{text}");
     let arn = format!("arn:aws:iam::{ACCOUNT}:oidc-provider/prod-eu-oidc.s3.eu-west-1.amazonaws.com");
     let provider = aws_state::provider(&arn).expect("the provider");

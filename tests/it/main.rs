@@ -1,5 +1,17 @@
 //! Integration tests: the real binary against a real kube-apiserver and etcd, and AWS emulators behind a proxy.
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    clippy::format_collect,
+    reason = "tests may panic, and say why"
+)]
 
 mod contract;
+mod drift;
+mod refusals;
+mod rooms;
 mod scene;
 mod support;

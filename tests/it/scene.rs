@@ -1,8 +1,9 @@
 //! What most tests begin with: a namespace, keys, a ClusterIdentity, requests, and an operator for them.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::support::controlplane::ControlPlane;
 use super::support::emulators::Emulators;
@@ -126,6 +127,26 @@ impl Scene {
         });
     }
 
+    /// Asks for a pass now: an annotation is news like any other.
+    pub fn poke(&self) {
+        static POKES: AtomicU32 = AtomicU32::new(0);
+        let poke = format!("tests.rolecall.dev/poke={}", POKES.fetch_add(1, Ordering::Relaxed));
+        self.cluster.kubectl_ok(&["annotate", "--overwrite", "cid", &self.name, "-n", &self.name, &poke]);
+    }
+
+    /// Has so many further passes made, one after the other.
+    pub fn passes(&self, more: u32) {
+        let made = || self.operator().metric("rolecall_passes_total").unwrap_or(0.0);
+        let begun = made();
+        for pass in 1..=more {
+            self.poke();
+            eventually(SOON, "a further pass", || {
+                let made = made() - begun;
+                if made >= f64::from(pass) { Ok(()) } else { Err(format!("{made} of {pass}")) }
+            });
+        }
+    }
+
     pub fn role(&self, request: &str) -> aws_state::RoleView {
         let name = self.role_name(request);
         aws_state::role(&name).unwrap_or_else(|| panic!("role {name} does not exist"))
@@ -139,10 +160,40 @@ pub fn request_yaml(namespace: &str, name: &str, target: &str, action: &str) -> 
     )
 }
 
+/// The same small request as JSON, to be spoilt; its Secret is in its own namespace.
+pub fn request_json(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "cloudcredential.openshift.io/v1",
+        "kind": "CredentialsRequest",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "secretRef": {"name": format!("{name}-creds"), "namespace": namespace},
+            "serviceAccountNames": [name],
+            "providerSpec": {
+                "apiVersion": "cloudcredential.openshift.io/v1",
+                "kind": "AWSProviderSpec",
+                "statementEntries": [{"effect": "Allow", "action": ["s3:GetObject"], "resource": "*"}],
+            },
+        },
+    })
+}
+
+/// A List of objects, for one `kubectl apply`.
+pub fn list_of(objects: &[Value]) -> String {
+    json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
+}
+
+/// A field of a condition, empty when the condition is not there.
+pub fn said(object: &Value, type_: &str, field: &str) -> String {
+    condition(object, type_).and_then(|condition| condition[field].as_str()).unwrap_or_default().to_owned()
+}
+
 /// The condition's message when it has the status; the whole condition otherwise.
 pub fn condition_is(object: &Value, type_: &str, status: &str) -> Result<String, String> {
     match condition(object, type_) {
-        Some(condition) if condition["status"] == status => Ok(condition["message"].as_str().unwrap_or_default().into()),
+        Some(condition) if condition["status"] == status => {
+            Ok(condition["message"].as_str().unwrap_or_default().into())
+        }
         Some(condition) => Err(condition.to_string()),
         None => Err(format!("no condition {type_}; status is {}", object["status"])),
     }

@@ -310,8 +310,7 @@ y 1.5 1700
 
 fn create_bucket(s3: &aws_sdk_s3::Client, bucket: &str) {
     let constraint = aws_sdk_s3::types::BucketLocationConstraint::from(aws_state::REGION);
-    let configuration =
-        aws_sdk_s3::types::CreateBucketConfiguration::builder().location_constraint(constraint).build();
+    let configuration = aws_sdk_s3::types::CreateBucketConfiguration::builder().location_constraint(constraint).build();
     let call = s3.create_bucket().bucket(bucket).create_bucket_configuration(configuration);
     block_on(call.send()).expect("CreateBucket");
 }

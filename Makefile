@@ -1,0 +1,27 @@
+# What is needed beside Rust: bash, Go (for the Kubernetes control plane), Python 3 and openssl.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint crds clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+demo: ## run Rolecall against a real Kubernetes API and an emulated AWS (under a minute once everything is built)
+	tests/setup controlplane emulators
+	cargo build
+	tests/demo
+
+test: ## run all tests
+	tests/setup controlplane emulators
+	cargo test
+
+lint: ## check formatting, clippy and, where cargo-deny is installed, dependencies
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	@# Advisories are left out: they need a database from elsewhere.
+	if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; fi
+
+crds: ## write crds/ anew from the types
+	cargo run -- crds --dir crds
+
+clean: ## remove what cargo built; .tools/ stays, because it takes ten minutes to make
+	cargo clean

@@ -1,0 +1,337 @@
+//! The comparison on data alone: every obstacle and every difference, and that a plan carried out leaves nothing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::api::ClusterIdentitySpec;
+use crate::desired::keys::KeySource;
+use crate::desired::names::sha256_hex;
+use crate::desired::request::RequestId;
+use crate::desired::secret::SecretKey;
+use crate::desired::{Inputs, Wanted, desire};
+use crate::observed::{
+    BucketState, Fetched, FetchedDocuments, ObservedBucket, ObservedObject, ObservedProvider, ObservedRole,
+    ObservedSecret, SecretState, Seen,
+};
+use crate::policy::Document;
+use crate::release::manifests::{Manifest, read_file};
+
+const PEM: &str = include_str!("../../tests/keys/first.pub");
+
+fn spec(more: serde_json::Value) -> ClusterIdentitySpec {
+    let mut spec = serde_json::json!({
+        "infraName": "prod-eu", "region": "eu-west-1",
+        "issuer": {"signingKeys": [{"secretRef": {"name": "signer", "key": "pub"}}]},
+    });
+    for (key, value) in more.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+fn inputs(spec: ClusterIdentitySpec) -> Inputs {
+    let release = include_str!("../../tests/releases/4.18.yaml");
+    let requests = read_file("4.18.yaml", release).unwrap().into_iter().map(Manifest::into_input).collect();
+    Inputs {
+        identity: "prod/prod-eu".into(),
+        spec,
+        account: "123456789012".into(),
+        trust_limit: None,
+        keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(PEM.into()) }],
+        remembered_keys: Vec::new(),
+        requests,
+        now: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn desired() -> Desired {
+    desire(&inputs(spec(serde_json::json!({})))).unwrap()
+}
+
+fn empty(desired: &Desired) -> Observed {
+    Observed {
+        bucket: Seen::Known(BucketState::Absent),
+        provider: Seen::Known(None),
+        roles: desired.wanted().map(|(_, w)| (w.role.name.clone(), Seen::Known(None))).collect(),
+        secrets: desired.wanted().map(|(_, w)| (w.secret.key.clone(), Seen::Known(SecretState::Absent))).collect(),
+        fetched: None,
+    }
+}
+
+/// The world as a plan leaves it.
+fn perfect(desired: &Desired) -> Observed {
+    let issuer = &desired.issuer;
+    let keys = desired.keys.as_ref().unwrap();
+    let object = |body: &str| {
+        Seen::Known(Some(ObservedObject { body: body.into(), content_type: Some("application/json".into()) }))
+    };
+    Observed {
+        bucket: Seen::Known(BucketState::Present(Box::new(ObservedBucket {
+            tags: issuer.bucket.tags.clone(),
+            empty: false,
+            public_access_block: Seen::Known(Some(issuer.bucket.public_access_block)),
+            policy: Seen::Known(Some(Document::parse(&issuer.bucket.policy))),
+            discovery: object(&issuer.discovery.body),
+            keys: object(&keys.document.body),
+        }))),
+        provider: Seen::Known(Some(ObservedProvider {
+            url: issuer.provider.host_and_path().into(),
+            audiences: issuer.provider.audiences.iter().rev().cloned().collect(),
+            tags: issuer.provider.tags.clone(),
+        })),
+        roles: desired.wanted().map(|(_, w)| (w.role.name.clone(), Seen::Known(Some(perfect_role(w))))).collect(),
+        secrets: desired.wanted().map(|(_, w)| (w.secret.key.clone(), perfect_secret(w))).collect(),
+        fetched: Some(FetchedDocuments {
+            discovery: Fetched::Body(issuer.discovery.body.clone().into_bytes()),
+            keys: Fetched::Body(keys.document.body.clone().into_bytes()),
+        }),
+    }
+}
+
+fn perfect_role(wanted: &Wanted) -> ObservedRole {
+    ObservedRole {
+        path: "/".into(),
+        description: wanted.role.description.clone(),
+        max_session_seconds: 3600,
+        trust: Ok(wanted.role.trust.document.clone()),
+        permissions: Seen::Known(Some(Ok(wanted.role.permissions.document.clone()))),
+        boundary: None,
+        tags: wanted.role.tags.clone(),
+    }
+}
+
+fn perfect_secret(wanted: &Wanted) -> Seen<SecretState> {
+    Seen::Known(SecretState::Present(ObservedSecret {
+        resource_version: "1".into(),
+        credentials_sha256: Some(sha256_hex(wanted.secret.credentials.as_bytes())),
+        role_arn: Some(wanted.role.arn.clone()),
+        token_path: None,
+        has_access_key: false,
+        type_: "Opaque".into(),
+        ours: true,
+        labelled: true,
+        identity: Some(wanted.secret.identity.clone()),
+        request: Some(wanted.secret.request.clone()),
+    }))
+}
+
+fn names(plan: &Plan) -> Vec<&'static str> {
+    plan.steps.iter().map(|step| step.change.name()).collect()
+}
+
+fn bucket(observed: &mut Observed) -> &mut ObservedBucket {
+    match &mut observed.bucket {
+        Seen::Known(BucketState::Present(bucket)) => bucket,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn machine_api(desired: &Desired) -> (RequestId, Wanted) {
+    let (id, wanted) = desired.wanted().find(|(id, _)| id.name == "openshift-machine-api-aws").unwrap();
+    (id.clone(), wanted.clone())
+}
+
+#[test]
+fn an_empty_account_gets_everything_in_order() {
+    let desired = desired();
+    let plan = plan(&desired, &empty(&desired), &Prior::default());
+    assert!(plan.obstacles.is_empty(), "{:?}", plan.obstacles);
+    let issuer =
+        ["CreateBucket", "PutPublicAccessBlock", "PutBucketPolicy", "PutObject", "PutObject", "CreateProvider"];
+    assert_eq!(names(&plan)[..6], issuer);
+    assert_eq!(names(&plan)[6..9], ["CreateRole", "PutInlinePolicy", "WriteSecret"]);
+    assert_eq!(plan.steps.len(), 6 + 7 * 3);
+    assert!(plan.drift().next().is_none(), "what was never there has not drifted");
+}
+
+#[test]
+fn a_perfect_world_needs_nothing() {
+    let desired = desired();
+    let plan = plan(&desired, &perfect(&desired), &Prior::default());
+    assert!(plan.steps.is_empty() && plan.obstacles.is_empty(), "{plan:?}");
+    assert_eq!(plan.verification, Verification::Verified);
+}
+
+#[test]
+fn one_plan_is_the_same_twice() {
+    let desired = desired();
+    let once = plan(&desired, &empty(&desired), &Prior::default());
+    let twice = plan(&desired, &empty(&desired), &Prior::default());
+    assert_eq!(once.steps, twice.steps);
+}
+
+#[test]
+fn a_change_is_drift_only_after_it_was_true() {
+    let desired = desired();
+    let (id, wanted) = machine_api(&desired);
+    let mut observed = perfect(&desired);
+    let mut role = perfect_role(&wanted);
+    role.description = "mine now".into();
+    role.max_session_seconds = 7200;
+    observed.roles.insert(wanted.role.name.clone(), Seen::Known(Some(role)));
+
+    let before = plan(&desired, &observed, &Prior::default());
+    assert_eq!(names(&before), ["UpdateRole"]);
+    assert_eq!(before.steps[0].cause, Cause::Differs);
+
+    let prior = Prior(BTreeMap::from([(Subject::Role(id), wanted.role.fingerprint())]));
+    let after = plan(&desired, &observed, &prior);
+    let fields: Vec<Field> = after.drift().map(|(_, difference)| difference.field).collect();
+    assert_eq!(fields, [Field::Description, Field::MaxSessionDuration]);
+}
+
+#[test]
+fn what_is_not_ours_is_left_alone_and_the_rest_goes_on() {
+    let desired = desired();
+    let (id, wanted) = machine_api(&desired);
+    let mut observed = perfect(&desired);
+    let mut role = perfect_role(&wanted);
+    role.tags = BTreeMap::from([("Owner".into(), "someone".into())]);
+    role.description = "someone's".into();
+    observed.roles.insert(wanted.role.name.clone(), Seen::Known(Some(role)));
+    bucket(&mut observed).tags.clear();
+    bucket(&mut observed).policy = Seen::Known(None);
+    observed.provider = Seen::Known(None);
+    let foreign = plan(&desired, &observed, &Prior::default());
+    assert!(foreign.steps.is_empty(), "{:?}", foreign.steps);
+    assert!(matches!(foreign.obstacle(&Subject::Role(id.clone())), Some(Obstacle::NotOurs { .. })));
+    assert!(matches!(foreign.obstacle(&Subject::Bucket), Some(Obstacle::NotOurs { .. })));
+    assert!(
+        matches!(foreign.obstacle(&Subject::Provider), Some(Obstacle::WaitsFor(_))),
+        "no provider is made for a bucket that someone else writes to"
+    );
+
+    let adopting = desire(&inputs(spec(serde_json::json!({"adoption": "Adopt"})))).unwrap();
+    let adopted = plan(&adopting, &observed, &Prior::default());
+    assert_eq!(names(&adopted), ["TagBucket", "PutBucketPolicy", "CreateProvider", "TagRole", "UpdateRole"]);
+}
+
+#[test]
+fn a_bucket_left_by_a_crash_is_finished_but_never_one_with_something_in_it() {
+    let desired = desired();
+    let mut observed = empty(&desired);
+    let mut half = ObservedBucket {
+        tags: BTreeMap::new(),
+        empty: true,
+        public_access_block: Seen::Known(None),
+        policy: Seen::Known(None),
+        discovery: Seen::Known(None),
+        keys: Seen::Known(None),
+    };
+    observed.bucket = Seen::Known(BucketState::Present(Box::new(half.clone())));
+    let finishing = plan(&desired, &observed, &Prior::default());
+    let names = names(&finishing);
+    assert_eq!(names[..5], ["TagBucket", "PutPublicAccessBlock", "PutBucketPolicy", "PutObject", "PutObject"]);
+
+    half.empty = false;
+    observed.bucket = Seen::Known(BucketState::Present(Box::new(half)));
+    let foreign = plan(&desired, &observed, &Prior::default());
+    assert!(matches!(foreign.obstacle(&Subject::Bucket), Some(Obstacle::NotOurs { .. })));
+}
+
+#[test]
+fn without_keys_an_issuer_is_neither_begun_nor_emptied() {
+    let mut inputs = inputs(spec(serde_json::json!({})));
+    let published = perfect(&desire(&inputs).unwrap());
+    inputs.keys[0].pem = Err("the Secret does not exist".into());
+    let desired = desire(&inputs).unwrap();
+    let fresh = plan(&desired, &empty(&desired), &Prior::default());
+    assert!(fresh.steps.iter().all(|step| step.subject.request().is_some()), "{:?}", fresh.steps);
+    let running = plan(&desired, &published, &Prior::default());
+    assert!(running.steps.is_empty());
+    assert!(matches!(running.obstacle(&Subject::Keys), Some(Obstacle::Keys(_))));
+}
+
+#[test]
+fn a_published_key_that_nobody_knows_is_not_dropped_at_first_sight() {
+    let desired = desired();
+    let mut observed = perfect(&desired);
+    let stranger = r#"{"keys":[{"kid":"stranger"}]}"#;
+    bucket(&mut observed).keys =
+        Seen::Known(Some(ObservedObject { body: stranger.into(), content_type: Some("application/json".into()) }));
+    let plan = plan(&desired, &observed, &Prior::default());
+    assert!(plan.steps.is_empty());
+    let obstacle = plan.obstacle(&Subject::Keys).unwrap().to_string();
+    assert!(obstacle.contains("stranger"), "{obstacle}");
+}
+
+#[test]
+fn what_cannot_be_read_is_not_written() {
+    let desired = desired();
+    let (id, wanted) = machine_api(&desired);
+    let fault = Fault {
+        class: crate::observed::FaultClass::Throttled,
+        action: "iam:GetRole".into(),
+        target: "role x".into(),
+        message: "Throttling".into(),
+    };
+    let mut observed = perfect(&desired);
+    observed.roles.insert(wanted.role.name.clone(), Seen::Unknown(fault.clone()));
+    observed.provider = Seen::Unknown(fault.clone());
+    observed.bucket = Seen::Unknown(fault);
+    let plan = plan(&desired, &observed, &Prior::default());
+    assert!(plan.steps.is_empty());
+    for subject in [Subject::Role(id), Subject::Provider, Subject::Bucket] {
+        assert!(matches!(plan.obstacle(&subject), Some(Obstacle::Unreadable(_))), "{subject:?}");
+    }
+    assert_eq!(plan.verification, Verification::NotYet);
+}
+
+#[test]
+fn foreign_secrets_are_never_written() {
+    let desired = desired();
+    let (id, wanted) = machine_api(&desired);
+    let Seen::Known(SecretState::Present(ours)) = perfect_secret(&wanted) else { panic!() };
+    let other = Some(sha256_hex(b"other"));
+    for (secret, says) in [
+        (ObservedSecret { has_access_key: true, ..ours.clone() }, "holds an AWS access key"),
+        (ObservedSecret { type_: "kubernetes.io/tls".into(), ..ours.clone() }, "has type"),
+        (ObservedSecret { identity: Some("other/one".into()), ..ours.clone() }, "belongs to the ClusterIdentity"),
+        (
+            ObservedSecret { ours: false, identity: None, credentials_sha256: other, ..ours.clone() },
+            "written by someone else",
+        ),
+    ] {
+        let mut observed = perfect(&desired);
+        observed.secrets.insert(wanted.secret.key.clone(), Seen::Known(SecretState::Present(secret)));
+        let plan = plan(&desired, &observed, &Prior::default());
+        assert!(plan.steps.is_empty(), "{says}");
+        assert!(plan.obstacle(&Subject::Secret(id.clone())).unwrap().to_string().contains(says), "{says}");
+    }
+    let unmarked = ObservedSecret { ours: false, labelled: false, identity: None, request: None, ..ours };
+    let mut observed = perfect(&desired);
+    observed.secrets.insert(wanted.secret.key.clone(), Seen::Known(SecretState::Present(unmarked)));
+    let adopted = plan(&desired, &observed, &Prior::default());
+    assert!(
+        matches!(adopted.steps[0].change, Change::WriteSecret { force: false, .. }),
+        "what says the same is shared"
+    );
+}
+
+#[test]
+fn a_missing_namespace_holds_back_its_secret_alone() {
+    let desired = desired();
+    let mut observed = empty(&desired);
+    let key = SecretKey { namespace: "openshift-machine-api".into(), name: "aws-cloud-credentials".into() };
+    observed.secrets.insert(key, Seen::Known(SecretState::NamespaceMissing));
+    let plan = plan(&desired, &observed, &Prior::default());
+    assert_eq!(plan.steps.len(), 6 + 7 * 3 - 1);
+    assert_eq!(plan.obstacles.len(), 1);
+}
+
+#[test]
+fn the_plan_for_an_empty_account_reads_like_this() {
+    let desired = desired();
+    let plan = plan(&desired, &empty(&desired), &Prior::default());
+    let report = crate::report::PlanReport {
+        desired: &desired,
+        plan: &plan,
+        account: "123456789012",
+        secrets_compared: true,
+        passed_over: &[],
+    };
+    insta::assert_snapshot!(crate::report::text::render(&report));
+    insta::assert_snapshot!(format!("{:#}", crate::report::json::render(&report)));
+}

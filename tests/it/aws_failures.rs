@@ -1,0 +1,304 @@
+//! AWS denies, fails, is away, answers late or not at all: nothing else stops, nothing is concluded, all heals.
+
+use std::thread;
+
+use serde_json::Value;
+
+use super::scene::{SOON, Scene, condition, condition_is, said};
+use super::support::eventually;
+use super::support::process::project_root;
+use super::support::{Emulators, Fault, Kind, aws_state, block_on};
+
+/// A second is the shortest interval, and so the longest wait after a failure.
+fn every_second(scene: &Scene) {
+    scene.cluster.apply_ok(&scene.identity_yaml("").replace("driftInterval: 2s", "driftInterval: 1s"));
+}
+
+/// Waits until the condition says just this of the operator's permissions, then mends and waits for all to be well.
+fn denied_then_mended(scene: &Scene, action: &str) {
+    eventually(SOON, &format!("{action} to be missing"), || {
+        let object = scene.identity_object();
+        let message = condition_is(&object, "OperatorPermissionsSufficient", "False")?;
+        if message == format!("missing: {action}") { Ok(()) } else { Err(message) }
+    });
+    let object = scene.identity_object();
+    assert_eq!(said(&object, "Ready", "reason"), "AccessDenied", "{action}");
+    assert_eq!(said(&object, "Stalled", "status"), "True", "{action}");
+    scene.proxy.clear_faults();
+    scene.await_condition("Ready", "True");
+    assert_eq!(scene.await_condition("OperatorPermissionsSufficient", "True"), "no call was denied");
+    assert!(condition(&scene.identity_object(), "Stalled").is_none());
+}
+
+#[test]
+fn a_missing_permission_is_named_and_stops_nothing_else() {
+    let mut scene = Scene::new("denied");
+    every_second(&scene);
+    scene.request("a");
+    scene.proxy.inject(Fault::always("iam:PutRolePolicy", Kind::AccessDenied));
+    scene.start();
+    scene.await_condition("OperatorPermissionsSufficient", "False");
+    let message = scene.await_request("a", "Ready", "False");
+    assert!(message.contains("iam:PutRolePolicy on role denied-denied-a-creds was denied: allow it in the"), "{message}");
+    scene.await_request("a", "InsufficientCloudCreds", "True");
+    assert!(aws_state::role(&scene.role_name("a")).is_some() && aws_state::provider(&scene.provider_arn()).is_some());
+    assert_eq!(aws_state::bucket(&scene.bucket()).unwrap().objects.len(), 2);
+    scene.await_condition("IssuerPublished", "True");
+    scene.cluster.get_json(&["secret", "a-creds", "-n", "denied"]);
+    denied_then_mended(&scene, "iam:PutRolePolicy");
+    scene.await_request("a", "InsufficientCloudCreds", "False");
+
+    // A role that cannot be made: no Secret may point at it. The other request is not concerned.
+    scene.proxy.inject(Fault::always("iam:CreateRole", Kind::AccessDenied));
+    scene.request("b");
+    scene.await_request("b", "Ready", "False");
+    scene.await_request("a", "Ready", "True");
+    assert!(!scene.cluster.kubectl(&["get", "secret", "b-creds", "-n", "denied"]).success());
+    denied_then_mended(&scene, "iam:CreateRole");
+    scene.await_request("b", "Ready", "True");
+
+    block_on(aws_state::s3().delete_bucket_policy().bucket(scene.bucket()).send()).unwrap();
+    scene.proxy.inject(Fault::always("s3:PutBucketPolicy", Kind::AccessDenied));
+    scene.await_condition("IssuerPublished", "False");
+    scene.await_request("a", "Ready", "True");
+    denied_then_mended(&scene, "s3:PutBucketPolicy");
+    assert!(aws_state::bucket(&scene.bucket()).unwrap().policy.is_some());
+}
+
+#[test]
+fn what_may_not_be_read_is_named() {
+    let mut scene = Scene::new("unread");
+    every_second(&scene);
+    scene.request("a");
+    scene.start();
+    scene.await_condition("Ready", "True");
+    scene.proxy.reset_counts();
+    for action in
+        ["iam:GetRole", "iam:GetRolePolicy", "iam:GetOpenIDConnectProvider", "s3:GetBucketPolicy", "s3:GetObject"]
+    {
+        scene.proxy.inject(Fault::always(action, Kind::AccessDenied));
+        denied_then_mended(&scene, action);
+    }
+    // Another account's bucket and a missing permission look the same: both are said.
+    scene.proxy.inject(Fault::always("s3:GetBucketTagging", Kind::AccessDenied));
+    let message = scene.await_condition("IssuerPublished", "False");
+    assert!(message.contains("another account owns that name, or the operator lacks s3:GetBucketTagging"), "{message}");
+    scene.proxy.clear_faults();
+    scene.await_condition("Ready", "True");
+    assert_eq!(scene.proxy.write_ops(), [""; 0], "nothing is written on suspicion");
+}
+
+/// Puts a user into MiniStack whose policy is the project's own, less one action; returns its key.
+fn restricted_user(name: &str, without: Option<&str>) -> (String, String) {
+    let policy = std::fs::read_to_string(project_root().join("deploy/iam-policy.json")).unwrap();
+    let mut policy: Value = serde_json::from_str(&policy.replace("prod-eu", name)).unwrap();
+    for statement in policy["Statement"].as_array_mut().unwrap() {
+        if let Some(actions) = statement["Action"].as_array_mut() {
+            actions.retain(|action| action.as_str() != without);
+        }
+    }
+    let credentials = aws_sdk_iam::config::Credentials::new("test", "test", None, None, "the tests");
+    let config = aws_sdk_iam::Config::builder()
+        .behavior_version(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::new("us-east-1"))
+        .endpoint_url(Emulators::shared().s3_url())
+        .credentials_provider(credentials);
+    let iam = aws_sdk_iam::Client::from_conf(config.build());
+    block_on(async {
+        // The user is there already when only its policy is to change.
+        let _ = iam.create_user().user_name(name).send().await;
+        let put = iam.put_user_policy().user_name(name).policy_name("rolecall").policy_document(policy.to_string());
+        put.send().await.unwrap();
+        let key = iam.create_access_key().user_name(name).send().await.unwrap().access_key.unwrap();
+        (key.access_key_id, key.secret_access_key)
+    })
+}
+
+#[test]
+fn the_documented_permissions_suffice_and_none_can_be_spared() {
+    let mut scene = Scene::new("least");
+    every_second(&scene);
+    scene.request("a");
+    let url = Emulators::shared().s3_url();
+    let (id, secret) = restricted_user("least", Some("iam:PutRolePolicy"));
+    let mut env = vec![("AWS_ACCESS_KEY_ID", id.as_str()), ("AWS_SECRET_ACCESS_KEY", &secret)];
+    env.extend(["AWS_ENDPOINT_URL_IAM", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_S3"].map(|name| (name, url)));
+    scene.start_with(&[], &env);
+    let message = scene.await_condition("OperatorPermissionsSufficient", "False");
+    assert_eq!(message, "missing: iam:PutRolePolicy");
+    scene.await_condition("IssuerPublished", "True");
+    restricted_user("least", None);
+    scene.await_condition("Ready", "True");
+    scene.await_condition("OperatorPermissionsSufficient", "True");
+}
+
+#[test]
+fn when_aws_is_away_older_verdicts_stand_and_nothing_is_written() {
+    let mut scene = Scene::new("away");
+    every_second(&scene);
+    scene.request("a");
+    scene.start();
+    scene.await_condition("Ready", "True");
+    let since = |scene: &Scene| said(&scene.identity_object(), "Ready", "lastTransitionTime");
+    let ready_since = since(&scene);
+    let page = "<html><title>502</title><h1>Bad gateway</h1></html>".to_owned();
+    for (what, kind) in [
+        ("refused", Kind::Refuse),
+        ("a web page", Kind::Html),
+        ("an error page", Kind::Status { code: 502, body: page, content_type: "text/html".to_owned() }),
+        ("throttled", Kind::Throttle),
+    ] {
+        scene.proxy.inject(Fault::always("*", kind));
+        scene.await_condition("SnapshotFresh", "False");
+        scene.await_passes(1.0);
+        let written = scene.cluster.changes_by("away").len();
+        scene.proxy.reset_counts();
+        scene.await_passes(2.0);
+        assert_eq!(scene.cluster.changes_by("away")[written..], [], "{what}: the same again is no news");
+        assert_eq!(scene.proxy.write_ops(), [""; 0], "{what}");
+        let (identity, request) = (scene.identity_object(), scene.request_object("a"));
+        condition_is(&request, "Ready", "True").unwrap_or_else(|why| panic!("{what}: {why}"));
+        condition_is(&identity, "RolesReady", "True").unwrap_or_else(|why| panic!("{what}: {why}"));
+        assert_eq!(request["status"]["provisioned"], true, "{what}");
+        scene.proxy.clear_faults();
+        scene.await_condition("SnapshotFresh", "True");
+        scene.await_condition("Ready", "True");
+    }
+    assert_eq!(since(&scene), ready_since, "Ready was never taken back");
+}
+
+#[test]
+fn when_aws_is_away_at_the_start_nothing_is_known() {
+    let mut scene = Scene::new("awaystart");
+    every_second(&scene);
+    scene.request("a");
+    scene.proxy.inject(Fault::always("*", Kind::Refuse));
+    scene.start();
+    let message = scene.await_condition("SnapshotFresh", "False");
+    assert!(message.starts_with("sts:GetCallerIdentity on the operator's own identity got no answer"), "{message}");
+    let object = scene.identity_object();
+    for type_ in [
+        "Ready",
+        "IssuerPublished",
+        "IssuerVerified",
+        "ProviderReady",
+        "RolesReady",
+        "SecretsReady",
+        "Drifted",
+        "OperatorPermissionsSufficient",
+    ] {
+        assert_eq!(said(&object, type_, "status"), "Unknown", "{type_}");
+        assert_eq!(said(&object, type_, "reason"), "Unreachable", "{type_}");
+    }
+    assert_eq!(said(&object, "Reconciling", "status"), "True");
+    assert_eq!(scene.operator().metric("rolecall_cluster_identities{ready=\"unknown\"}"), Some(1.0));
+    scene.await_passes(1.0);
+    let written = scene.cluster.changes_by("awaystart").len();
+    scene.await_passes(2.0);
+    assert_eq!(scene.cluster.changes_by("awaystart")[written..], []);
+    scene.proxy.clear_faults();
+    scene.await_condition("Ready", "True");
+    scene.await_request("a", "Ready", "True");
+}
+
+/// What there is in AWS of a scene with one request `a` is complete, and there is nothing twice.
+#[track_caller]
+fn assert_complete(scene: &Scene) {
+    let name = scene.role_name("a");
+    let prefix = format!("{}-", scene.name);
+    let roles: Vec<String> = aws_state::role_names().into_iter().filter(|role| role.starts_with(&prefix)).collect();
+    assert_eq!(roles, [name.clone()]);
+    let role = scene.role("a");
+    assert_eq!(role.inline.keys().collect::<Vec<_>>(), [&name]);
+    assert_eq!(role.inline[&name]["Statement"][0]["Action"][0], "s3:GetObject");
+    let host = scene.issuer_host();
+    let providers: Vec<String> = aws_state::provider_arns().into_iter().filter(|arn| arn.contains(&host)).collect();
+    assert_eq!(providers, [scene.provider_arn()]);
+    let bucket = aws_state::bucket(&scene.bucket()).unwrap();
+    assert_eq!(bucket.objects.keys().collect::<Vec<_>>(), [".well-known/openid-configuration", "keys.json"]);
+    assert!(bucket.policy.is_some() && bucket.tags.len() == 2);
+    scene.await_passes(1.0);
+    scene.proxy.reset_counts();
+    let written = scene.cluster.changes_by(&scene.name).len();
+    scene.await_passes(2.0);
+    assert_eq!(scene.proxy.write_ops(), [""; 0]);
+    assert_eq!(scene.cluster.changes_by(&scene.name)[written..], []);
+}
+
+#[test]
+fn lost_answers_make_no_duplicates() {
+    let mut scene = Scene::new("lost");
+    every_second(&scene);
+    scene.request("a");
+    for op in [
+        "s3:CreateBucket",
+        "s3:PutBucketTagging",
+        "s3:PutPublicAccessBlock",
+        "s3:PutBucketPolicy",
+        "s3:PutObject",
+        "iam:CreateOpenIDConnectProvider",
+        "iam:CreateRole",
+        "iam:PutRolePolicy",
+    ] {
+        scene.proxy.inject(Fault::once(op, Kind::LostAnswer));
+    }
+    scene.start();
+    scene.await_condition("Ready", "True");
+    assert_complete(&scene);
+}
+
+/// One run that is killed after its n-th write to AWS; whether it came that far.
+fn killed_after(n: u32) -> bool {
+    let mut scene = Scene::new(&format!("killed{n}"));
+    scene.start();
+    scene.proxy.on_write(n, scene.operator().killer());
+    scene.request("a");
+    every_second(&scene);
+    let operator = scene.operator.as_mut().unwrap();
+    let object = ["cid", &scene.name, "-n", &scene.name];
+    let killed = eventually(SOON, "the kill, or the end of the run", || {
+        if operator.exited().is_some() {
+            return Ok(true);
+        }
+        condition_is(&scene.cluster.get_json(&object), "Ready", "True").map(|_| false)
+    });
+    if killed {
+        scene.start();
+        scene.await_condition("Ready", "True");
+    }
+    assert_complete(&scene);
+    killed
+}
+
+#[test]
+fn a_kill_after_any_write_is_survived() {
+    let runs: Vec<_> = (1..=10).map(|n| thread::spawn(move || (n, killed_after(n)))).collect();
+    let killed: Vec<(u32, bool)> = runs.into_iter().map(|run| run.join().expect("a run failed")).collect();
+    // Bucket, its tags, its block, its policy, two documents, provider, role, inline policy; a tenth there is not.
+    let wanted: Vec<(u32, bool)> = (1..=10).map(|n| (n, n <= 9)).collect();
+    assert_eq!(killed, wanted);
+}
+
+#[test]
+fn an_error_that_only_has_another_id_is_no_news() {
+    let mut scene = Scene::new("ids");
+    every_second(&scene);
+    scene.request("a");
+    scene.start();
+    scene.await_condition("Ready", "True");
+    for n in 0..60 {
+        let body = format!(
+            "<ErrorResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><Error><Type>Sender</Type>\
+             <Code>AccessDenied</Code><Message>Not today (Service: Iam, Status Code: 403, Request ID: 0f{n:02}-a)\
+             </Message></Error><RequestId>0f{n:02}-a</RequestId></ErrorResponse>"
+        );
+        let kind = Kind::Status { code: 403, body, content_type: "text/xml".to_owned() };
+        scene.proxy.inject(Fault::once("iam:GetRole", kind));
+    }
+    let message = scene.await_request("a", "Ready", "False");
+    assert!(message.contains("Not today (Service: Iam, Status Code: 403)"), "{message}");
+    scene.await_passes(1.0);
+    let written = scene.cluster.changes_by("ids").len();
+    scene.await_passes(3.0);
+    assert_eq!(scene.cluster.changes_by("ids")[written..], []);
+}

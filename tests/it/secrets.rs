@@ -1,0 +1,159 @@
+//! Secrets, and what a change of a request or of the ClusterIdentity does, without waiting for an interval.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::scene::{ACCOUNT, SOON, Scene, list_of, request_json, said};
+use super::support::{aws_state, eventually};
+
+fn profile_of(scene: &Scene, secret: &str) -> String {
+    let secret = scene.cluster.get_json(&["secret", secret, "-n", &scene.name]);
+    let data = secret["data"].as_object().unwrap();
+    assert_eq!(data.keys().collect::<Vec<_>>(), ["credentials"]);
+    String::from_utf8(STANDARD.decode(data["credentials"].as_str().unwrap()).unwrap()).unwrap()
+}
+
+/// The identity with an interval that no test lives to see: what happens, happens because of a change.
+fn seldom(scene: &Scene, more: &str) {
+    scene.cluster.apply_ok(&scene.identity_yaml(more).replace("driftInterval: 2s", "driftInterval: 10m"));
+}
+
+#[test]
+fn a_missing_namespace_is_waited_for() {
+    let mut scene = Scene::new("latecomer");
+    seldom(&scene, "");
+    let mut late = request_json("latecomer", "late");
+    late["spec"]["secretRef"]["namespace"] = json!("latecomer-target");
+    scene.cluster.apply_ok(&list_of(&[late, request_json("latecomer", "web")]));
+    scene.start();
+
+    let message = scene.await_request("late", "MissingTargetNamespace", "True");
+    assert_eq!(message, "target namespace latecomer-target not found");
+    let request = scene.request_object("late");
+    assert_eq!(said(&request, "MissingTargetNamespace", "reason"), "NamespaceMissing");
+    assert_eq!(said(&request, "Ready", "status"), "False");
+    assert_eq!(said(&request, "CredentialsProvisionFailure", "status"), "");
+    assert_eq!(request["status"]["provisioned"], false);
+    scene.await_request("web", "Ready", "True");
+    eventually(SOON, "the identity to wait", || {
+        let object = scene.identity_object();
+        let reason = said(&object, "Ready", "reason");
+        if reason == "Waiting" { Ok(()) } else { Err(reason) }
+    });
+    assert_eq!(said(&scene.identity_object(), "Reconciling", "status"), "True");
+    assert_eq!(said(&scene.identity_object(), "Stalled", "status"), "");
+
+    scene.cluster.ensure_namespace("latecomer-target");
+    scene.await_request("late", "Ready", "True");
+    scene.await_condition("Ready", "True");
+    let message = scene.await_request("late", "MissingTargetNamespace", "False");
+    assert_eq!(message, "target namespace latecomer-target found");
+    assert_eq!(said(&scene.request_object("late"), "MissingTargetNamespace", "reason"), "NamespaceExists");
+    let secret = scene.cluster.get_json(&["secret", "late-creds", "-n", "latecomer-target"]);
+    assert_eq!(secret["metadata"]["annotations"]["cloudcredential.openshift.io/credentials-request"], "latecomer/late");
+}
+
+#[test]
+fn secrets_are_written_to_the_byte_and_marked() {
+    let mut scene = Scene::new("profile");
+    seldom(&scene, "");
+    let mut elsewhere = request_json("profile", "elsewhere");
+    elsewhere["spec"]["cloudTokenPath"] = json!("/var/run/secrets/other/token");
+    scene.cluster.apply_ok(&list_of(&[elsewhere.clone(), request_json("profile", "web")]));
+    scene.start();
+    scene.await_condition("Ready", "True");
+
+    let profile = |request: &str, path: &str| {
+        format!(
+            "[default]\nsts_regional_endpoints = regional\nrole_arn = arn:aws:iam::{ACCOUNT}:role/profile-profile-{request}-creds\nweb_identity_token_file = {path}"
+        )
+    };
+    let default = "/var/run/secrets/openshift/serviceaccount/token";
+    assert_eq!(profile_of(&scene, "web-creds"), profile("web", default));
+    assert_eq!(profile_of(&scene, "elsewhere-creds"), profile("elsewhere", "/var/run/secrets/other/token"));
+
+    let secret = scene.cluster.get_json(&["secret", "web-creds", "-n", "profile"]);
+    assert_eq!(secret["type"], "Opaque");
+    let metadata = &secret["metadata"];
+    let labels = json!({"app.kubernetes.io/managed-by": "rolecall", "cloudcredential.openshift.io/credentials-request": "true"});
+    assert_eq!(metadata["labels"], labels);
+    let annotations = json!({
+        "cloudcredential.openshift.io/credentials-request": "profile/web",
+        "rolecall.dev/cluster-identity": "profile/profile",
+    });
+    assert_eq!(metadata["annotations"], annotations);
+    assert!(metadata["ownerReferences"].is_null(), "deleting a request must not take its Secret from running pods");
+    assert_eq!(metadata["managedFields"][0]["manager"], "rolecall");
+
+    // The path changes, and goes back to the default.
+    elsewhere["spec"]["cloudTokenPath"] = json!("/third/token");
+    scene.cluster.apply_ok(&elsewhere.to_string());
+    await_profile(&scene, "elsewhere-creds", &profile("elsewhere", "/third/token"));
+    elsewhere["spec"].as_object_mut().unwrap().shift_remove("cloudTokenPath");
+    scene.cluster.apply_ok(&elsewhere.to_string());
+    await_profile(&scene, "elsewhere-creds", &profile("elsewhere", default));
+    scene.await_condition("Ready", "True");
+}
+
+fn await_profile(scene: &Scene, secret: &str, wanted: &str) {
+    eventually(SOON, &format!("the new profile in {secret}"), || {
+        let profile = profile_of(scene, secret);
+        if profile == wanted { Ok(()) } else { Err(profile) }
+    });
+}
+
+fn subjects(scene: &Scene) -> Value {
+    scene.role("web").trust["Statement"][0]["Condition"]["StringEquals"][format!("{}:sub", scene.issuer_host())].clone()
+}
+
+#[test]
+fn changes_are_applied_at_once() {
+    let mut scene = Scene::new("changes");
+    seldom(&scene, "");
+    let mut web = request_json("changes", "web");
+    scene.cluster.apply_ok(&web.to_string());
+    scene.start();
+    scene.await_condition("Ready", "True");
+    let reaches = |what: &str, test: &dyn Fn() -> bool| {
+        eventually(SOON, what, || if test() { Ok(()) } else { Err(format!("{:?}", scene.role("web"))) });
+    };
+    assert_eq!(subjects(&scene), json!(["system:serviceaccount:changes:web"]));
+    assert_eq!(scene.role("web").boundary, None);
+
+    web["spec"]["serviceAccountNames"] = json!(["web", "api", "web"]);
+    scene.cluster.apply_ok(&web.to_string());
+    let both = json!(["system:serviceaccount:changes:web", "system:serviceaccount:changes:api"]);
+    reaches("the second service account", &|| subjects(&scene) == both);
+    scene.await_request("web", "Ready", "True");
+
+    web["spec"]["providerSpec"]["statementEntries"][0]["action"] = json!(["s3:GetObject", "s3:PutObject"]);
+    scene.cluster.apply_ok(&web.to_string());
+    let name = scene.role_name("web");
+    let actions = || scene.role("web").inline[&name]["Statement"][0]["Action"].clone();
+    reaches("the second action", &|| actions() == json!(["s3:GetObject", "s3:PutObject"]));
+
+    for policy in ["PowerUserAccess", "ReadOnlyAccess"] {
+        let arn = format!("arn:aws:iam::aws:policy/{policy}");
+        seldom(&scene, &format!("  roles: {{permissionsBoundaryARN: \"{arn}\", maxSessionDuration: 2h, tags: {{team: a}}}}\n"));
+        reaches("the boundary", &|| scene.role("web").boundary.as_ref() == Some(&arn));
+    }
+    reaches("the session", &|| scene.role("web").max_session == Some(7200));
+    assert_eq!(scene.role("web").tags["team"], "a");
+    assert_eq!(scene.role("web").description.as_deref(), Some("OpenShift role for changes/web-creds"));
+    // No longer asked for, it may be someone else's guard by now: it stays.
+    seldom(&scene, "");
+    reaches("the session of old", &|| scene.role("web").max_session == Some(3600));
+    assert_eq!(scene.role("web").boundary.as_deref(), Some("arn:aws:iam::aws:policy/ReadOnlyAccess"));
+    scene.await_condition("Ready", "True");
+    assert_eq!(scene.proxy.count("iam:CreateRole"), 1, "the role was changed, never made anew");
+    assert_eq!(scene.identity_object()["status"]["drift"], Value::Null, "what the spec changes is no drift");
+    assert!(aws_state::role(&name).is_some());
+
+    scene.cluster.kubectl_ok(&["delete", "secret", "web-creds", "-n", "changes"]);
+    eventually(SOON, "the deleted Secret", || {
+        let run = scene.cluster.kubectl(&["get", "secret", "web-creds", "-n", "changes"]);
+        if run.success() { Ok(()) } else { Err(run.stderr) }
+    });
+    scene.await_condition("Ready", "True");
+}

@@ -18,7 +18,7 @@ lint: ## check formatting, clippy and, where cargo-deny is installed, dependenci
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	@# Advisories are left out: they need a database from elsewhere.
-	if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; fi
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; else echo "cargo-deny is not installed: dependencies are not checked"; fi
 
 crds: ## write crds/ anew from the types
 	cargo run -- crds --dir crds

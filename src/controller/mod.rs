@@ -13,10 +13,11 @@ mod watches;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_controller::LeaderElection;
 use kube::api::ListParams;
@@ -92,16 +93,15 @@ const KUBERNETES_RETRY: Duration = Duration::from_secs(5);
 pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> Result<(), ControllerError> {
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::starting();
-    let serving = server::serve(settings.listen, metrics.clone(), readiness.clone(), stop.clone());
+    let serving = server::serve(settings.listen, metrics.clone(), readiness.clone());
     let address = settings.listen;
-    let working = work(client, settings, metrics, readiness, stop.clone());
+    // Health and metrics are served until the last pass is finished.
     tokio::select! {
+        worked = work(client, settings, metrics, readiness, stop) => worked,
         served = serving => match served {
             Err(error) => Err(ControllerError::Listen { address, error }),
-            Ok(()) if stop.is_cancelled() => Ok(()),
             Ok(()) => Err(ControllerError::Ended("the health server")),
         },
-        worked = working => worked,
     }
 }
 
@@ -116,26 +116,42 @@ async fn work(
         return Ok(());
     }
     readiness.ready();
-    let Some(lease) = settings.lease.clone() else {
-        metrics.set_leader(true);
-        return Box::pin(lead(client, settings, metrics, stop)).await;
-    };
-    let election = LeaderElection::new(client.clone(), &lease.namespace, &lease.name, &settings.instance);
+    let election = settings
+        .lease
+        .as_ref()
+        .map(|lease| LeaderElection::new(client.clone(), &lease.namespace, &lease.name, &settings.instance));
+    let leads = Arc::new(AtomicBool::new(false));
     let leading = {
-        let (client, metrics, stop) = (client, metrics.clone(), stop.clone());
+        let (metrics, leads, stop) = (metrics.clone(), leads.clone(), stop.clone());
         async move {
+            leads.store(true, Ordering::Relaxed);
             metrics.set_leader(true);
             Box::pin(lead(client, settings, metrics, stop)).await
         }
     };
+    let working = async {
+        match &election {
+            None => leading.await,
+            Some(election) => election.with_lease(leading).await.unwrap_or(Err(ControllerError::LeaseLost)),
+        }
+    };
     let result = tokio::select! {
-        result = election.with_lease(leading) => result.unwrap_or(Err(ControllerError::LeaseLost)),
-        // A replica that never led has nothing to finish.
-        () = stop.cancelled().then(|()| tokio::time::sleep(SHUTDOWN)) => Ok(()),
+        result = working => result,
+        () = patience(&stop, &leads) => Ok(()),
     };
     metrics.set_leader(false);
-    election.release().await;
+    if let Some(election) = election.filter(|_| leads.load(Ordering::Relaxed)) {
+        election.release().await;
+    }
     result
+}
+
+/// Ends when the process was asked to stop and has had its time. A replica that does not lead has nothing to finish.
+async fn patience(stop: &CancellationToken, leads: &AtomicBool) {
+    stop.cancelled().await;
+    if leads.load(Ordering::Relaxed) {
+        tokio::time::sleep(SHUTDOWN).await;
+    }
 }
 
 /// How long a pass may go on after the process was asked to stop.

@@ -69,7 +69,9 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timesta
             let generation = identity.metadata.generation;
             let next = status::after_pass(&previous, generation, &desired, &evidence, &states, &outcome, now);
             for state in &states {
-                let Some(request) = requests.objects.get(state.id) else { continue };
+                let Some(request) = requests.objects.get(state.id).filter(|_| !state.belongs_to_another()) else {
+                    continue;
+                };
                 let previous = request.status.clone().unwrap_or_default();
                 let generation = request.metadata.generation;
                 let next = request_status::after_pass(&previous, generation, state, evidence.plan(), now);

@@ -9,7 +9,6 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 
@@ -38,13 +37,8 @@ impl Readiness {
     }
 }
 
-/// Serves until the token is cancelled.
-pub async fn serve(
-    address: SocketAddr,
-    metrics: Arc<Metrics>,
-    readiness: Readiness,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
+/// Serves until it is dropped.
+pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, readiness: Readiness) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!(address = %listener.local_addr()?, "serving health and metrics");
     let router = Router::new()
@@ -52,7 +46,7 @@ pub async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(serve_metrics))
         .with_state((metrics, readiness));
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router).await
 }
 
 type Shared = (Arc<Metrics>, Readiness);

@@ -311,7 +311,7 @@ pub fn why_not(wants: &Wants<'_>) -> &'static str {
     if let Some(obstacle) = wants.obstacles.first() {
         return obstacle_reason(obstacle);
     }
-    "BeingVerified"
+    if wants.withheld { "ChangesPending" } else { "BeingVerified" }
 }
 
 fn drifted(conditions: &mut Conditions<'_>, drift: &[DriftEntry]) {

@@ -16,6 +16,13 @@ pub struct RequestState<'a> {
     pub standing: Standing<'a>,
 }
 
+impl RequestState<'_> {
+    /// Whether an older ClusterIdentity has it, and writes its status.
+    pub const fn belongs_to_another(&self) -> bool {
+        matches!(self.standing, Standing::Refused(RequestRefused::BelongsToAnother { .. }))
+    }
+}
+
 /// What a request came to.
 pub enum Standing<'a> {
     /// Rightly nothing.
@@ -36,6 +43,8 @@ pub struct Wants<'a> {
     pub failures: Vec<&'a Fault>,
     /// The changes that are wanted or were just made.
     pub steps: Vec<&'a Step>,
+    /// Whether the changes may not be made.
+    pub withheld: bool,
     /// Whether the role was seen to be right.
     pub role_true: bool,
     /// Whether the Secret was seen to be right.
@@ -88,6 +97,7 @@ fn wants<'a>(id: &'a RequestId, wanted: &'a Wanted, evidence: &'a Evidence) -> W
         obstacles: plan.obstacles.iter().filter(|(of, _)| mine(of)).map(|(_, obstacle)| obstacle).collect(),
         failures: evidence.failures().into_iter().filter(|(step, _)| mine(&step.subject)).map(|(_, f)| f).collect(),
         steps: plan.steps.iter().filter(|step| mine(&step.subject)).collect(),
+        withheld: matches!(evidence, Evidence::Withheld(_)),
         role_true: plan.is_true(&Subject::Role(id.clone())),
         secret_true: plan.is_true(&Subject::Secret(id.clone())),
     }

@@ -8,6 +8,8 @@ pub mod partition;
 pub mod request;
 pub mod role;
 pub mod secret;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -39,7 +39,10 @@ fn a_missing_permission_is_named_and_stops_nothing_else() {
     scene.start();
     scene.await_condition("OperatorPermissionsSufficient", "False");
     let message = scene.await_request("a", "Ready", "False");
-    assert!(message.contains("iam:PutRolePolicy on role denied-denied-a-creds was denied: allow it in the"), "{message}");
+    assert!(
+        message.contains("iam:PutRolePolicy on role denied-denied-a-creds was denied: allow it in the"),
+        "{message}"
+    );
     scene.await_request("a", "InsufficientCloudCreds", "True");
     assert!(aws_state::role(&scene.role_name("a")).is_some() && aws_state::provider(&scene.provider_arn()).is_some());
     assert_eq!(aws_state::bucket(&scene.bucket()).unwrap().objects.len(), 2);

@@ -9,9 +9,18 @@
     reason = "tests may panic, and say why"
 )]
 
+mod adoption;
+mod aws_failures;
+mod cli;
 mod contract;
 mod drift;
+mod idle;
+mod keys;
+mod process;
 mod refusals;
+mod releases;
 mod rooms;
 mod scene;
+mod schema;
+mod secrets;
 mod support;

@@ -37,11 +37,29 @@ const RESOURCE: &str = "/spec/providerSpec/statementEntries/0/resource";
 fn unreadable() -> Vec<Bad> {
     let first = "spec.providerSpec: statementEntries[0]";
     vec![
-        bad("kind", "/spec/providerSpec/kind", json!("Nonsense"), "Undecodable", "kind is \"Nonsense\"; expected AWSPr"),
+        bad(
+            "kind",
+            "/spec/providerSpec/kind",
+            json!("Nonsense"),
+            "Undecodable",
+            "kind is \"Nonsense\"; expected AWSPr",
+        ),
         bad("no-kind", "/spec/providerSpec/kind", Value::Null, "Undecodable", "kind is \"\"; expected AWSProviderSpec"),
-        bad("version", "/spec/providerSpec/apiVersion", json!("v9"), "Undecodable", "apiVersion is \"v9\"; expected cl"),
+        bad(
+            "version",
+            "/spec/providerSpec/apiVersion",
+            json!("v9"),
+            "Undecodable",
+            "apiVersion is \"v9\"; expected cl",
+        ),
         bad("no-spec", "/spec/providerSpec", Value::Null, "Undecodable", "spec.providerSpec is missing"),
-        bad("entries", ENTRIES, json!("all"), "Undecodable", "spec.providerSpec: statementEntries: invalid type: string"),
+        bad(
+            "entries",
+            ENTRIES,
+            json!("all"),
+            "Undecodable",
+            "spec.providerSpec: statementEntries: invalid type: string",
+        ),
         bad("action", ACTION, json!("s3:GetObject"), "Undecodable", "statementEntries[0].action: invalid type: string"),
         bad("resource", RESOURCE, json!(["*"]), "Undecodable", "statementEntries[0].resource: invalid type: sequence"),
         bad("entry", "/spec/providerSpec/statementEntries/0", json!("s3:*"), "Undecodable", first),
@@ -66,7 +84,13 @@ fn incomplete() -> Vec<Bad> {
         bad("bare", RESOURCE, json!("mybucket"), "InvalidStatement", "\"mybucket\" is neither * nor an ARN"),
         bad("empty-sa", "/spec/serviceAccountNames", json!([]), "NoServiceAccounts", "serviceAccountNames is empty"),
         bad("no-sa", "/spec/serviceAccountNames", Value::Null, "NoServiceAccounts", "serviceAccountNames is empty"),
-        bad("bad-sa", "/spec/serviceAccountNames", json!(["web", "a*"]), "InvalidName", "serviceAccountNames[1] is \"a*\""),
+        bad(
+            "bad-sa",
+            "/spec/serviceAccountNames",
+            json!(["web", "a*"]),
+            "InvalidName",
+            "serviceAccountNames[1] is \"a*\"",
+        ),
     ]
 }
 
@@ -93,7 +117,13 @@ fn beyond_bounds() -> Vec<Bad> {
     vec![
         bad("all", ACTION, json!(["s3:Get*", "*"]), by_guardrail, "asks for *, which guardrails.deniedActions (*)"),
         bad("iam", ACTION, json!(["iam:*"]), by_guardrail, "asks for iam:*, which guardrails.deniedActions (iam:*)"),
-        bad("iam-odd", ACTION, json!(["IAM:**"]), by_guardrail, "asks for IAM:**, which guardrails.deniedActions (iam:*)"),
+        bad(
+            "iam-odd",
+            ACTION,
+            json!(["IAM:**"]),
+            by_guardrail,
+            "asks for IAM:**, which guardrails.deniedActions (iam:*)",
+        ),
         bad(
             "elsewhere",
             "/spec/secretRef/namespace",
@@ -102,8 +132,20 @@ fn beyond_bounds() -> Vec<Bad> {
             "kube-system is not among guardrails.allowedSecretNamespaces (refus*)",
         ),
         bad("long", ACTION, json!(many), "PolicyTooLong", "IAM allows 10240"),
-        bad("snowman", RESOURCE, json!("arn:aws:s3:::\u{2603}"), "IllegalCharacter", "contains '\u{2603}'; IAM allows U+0020"),
-        bad("trust", "/spec/serviceAccountNames", json!(accounts), "TrustPolicyTooLong", "(AssumeRolePolicySizeQuota) is 2048"),
+        bad(
+            "snowman",
+            RESOURCE,
+            json!("arn:aws:s3:::\u{2603}"),
+            "IllegalCharacter",
+            "contains '\u{2603}'; IAM allows U+0020",
+        ),
+        bad(
+            "trust",
+            "/spec/serviceAccountNames",
+            json!(accounts),
+            "TrustPolicyTooLong",
+            "(AssumeRolePolicySizeQuota) is 2048",
+        ),
     ]
 }
 
@@ -148,7 +190,8 @@ fn each_bad_request_is_refused_by_its_own_name() {
     for case in &cases {
         let request = scene.request_object(case.name);
         condition_is(&request, "Ready", "True").unwrap_or_else(|why| panic!("{}: {why}", case.name));
-        condition_is(&request, "CredentialsProvisionFailure", "False").unwrap_or_else(|why| panic!("{}: {why}", case.name));
+        condition_is(&request, "CredentialsProvisionFailure", "False")
+            .unwrap_or_else(|why| panic!("{}: {why}", case.name));
         assert_eq!(request["status"]["provisioned"], true, "{}", case.name);
     }
     assert!(condition(&scene.identity_object(), "Stalled").is_none());
@@ -160,7 +203,8 @@ fn assert_refused(scene: &Scene, case: &Bad) {
     let request = scene.request_object(name);
     assert_eq!(said(&request, "Ready", "reason"), case.reason, "{name}: {message}");
     assert!(message.contains(case.says), "{name}: {message}");
-    let failure = condition_is(&request, "CredentialsProvisionFailure", "True").unwrap_or_else(|why| panic!("{name}: {why}"));
+    let failure =
+        condition_is(&request, "CredentialsProvisionFailure", "True").unwrap_or_else(|why| panic!("{name}: {why}"));
     assert_eq!(failure, format!("failed to grant creds: {message}"));
     assert_eq!(said(&request, "CredentialsProvisionFailure", "reason"), "CredentialsProvisionFailure");
     assert_eq!(request["status"]["provisioned"], false, "{name}");
@@ -191,7 +235,11 @@ fn what_rightly_comes_to_nothing_is_ignored() {
 
     scene.await_condition("Ready", "True");
     for (name, reason, says) in [
-        ("azure", "InfrastructureMismatch", "CredentialsRequest is not for platform AWS (providerSpec is AzureProviderSpec)"),
+        (
+            "azure",
+            "InfrastructureMismatch",
+            "CredentialsRequest is not for platform AWS (providerSpec is AzureProviderSpec)",
+        ),
         ("tombstone", "Tombstone", "marked for deletion by its release; nothing is provisioned"),
         ("candidate", "Candidate", "candidate of release 4.19: read by upgrade checks, never provisioned"),
     ] {
@@ -218,7 +266,8 @@ const LONG: &str = "collide-with-an-infra-name-that-is-rather-long-xyz";
 #[test]
 fn requests_that_collide_are_refused_before_anything_is_written() {
     let mut scene = Scene::new("collide");
-    let named = |infra_name: &str| scene.identity_yaml("").replace("infraName: collide", &format!("infraName: {infra_name}"));
+    let named =
+        |infra_name: &str| scene.identity_yaml("").replace("infraName: collide", &format!("infraName: {infra_name}"));
     let hashed = format!("{}  roles: {{naming: Hashed}}\n", named("collide-hashed-infra-name-that-is-rather-long-xyz"));
     scene.cluster.apply_ok(&named(LONG));
     let (mut one, mut two) = (request_json("collide", "same-one"), request_json("collide", "same-two"));
@@ -232,10 +281,30 @@ fn requests_that_collide_are_refused_before_anything_is_written() {
     let role = format!("{LONG}-collide-cut-o");
     assert_eq!(role.len(), 64);
     for (name, other, reason, says) in [
-        ("same-one", "same-two", "SecretCollision", "the Secret collide/shared is also that of collide/same-two;".to_owned()),
-        ("same-two", "same-one", "SecretCollision", "the Secret collide/shared is also that of collide/same-one;".to_owned()),
-        ("cut-off-one", "cut-off-two", "RoleNameCollision", format!("the role name {role} is also that of collide/cut-off-two:")),
-        ("cut-off-two", "cut-off-one", "RoleNameCollision", format!("the role name {role} is also that of collide/cut-off-one:")),
+        (
+            "same-one",
+            "same-two",
+            "SecretCollision",
+            "the Secret collide/shared is also that of collide/same-two;".to_owned(),
+        ),
+        (
+            "same-two",
+            "same-one",
+            "SecretCollision",
+            "the Secret collide/shared is also that of collide/same-one;".to_owned(),
+        ),
+        (
+            "cut-off-one",
+            "cut-off-two",
+            "RoleNameCollision",
+            format!("the role name {role} is also that of collide/cut-off-two:"),
+        ),
+        (
+            "cut-off-two",
+            "cut-off-one",
+            "RoleNameCollision",
+            format!("the role name {role} is also that of collide/cut-off-one:"),
+        ),
     ] {
         let message = scene.await_request(name, "Ready", "False");
         assert!(message.contains(&says) && message.contains(other), "{message}");
@@ -246,7 +315,11 @@ fn requests_that_collide_are_refused_before_anything_is_written() {
     }
     let made: Vec<_> = scene.proxy.writes().into_iter().filter(|call| !call.param("RoleName").is_empty()).collect();
     let roles: Vec<&str> = made.iter().map(|call| call.param("RoleName")).collect();
-    assert_eq!(roles, [&format!("{LONG}-collide-fine-")[..64]; 2], "CreateRole and PutRolePolicy of the one that is fine");
+    assert_eq!(
+        roles,
+        [&format!("{LONG}-collide-fine-")[..64]; 2],
+        "CreateRole and PutRolePolicy of the one that is fine"
+    );
     assert!(!scene.cluster.kubectl(&["get", "secret", "shared", "-n", "collide"]).success());
 
     // Hashed names do not collide. Naming and infraName are immutable: another ClusterIdentity takes the place.
@@ -266,21 +339,22 @@ fn requests_that_collide_are_refused_before_anything_is_written() {
 #[test]
 fn the_younger_of_two_identities_yields() {
     let mut scene = Scene::new("elder");
-    scene.identity("");
+    let yaml = scene.identity_yaml("").replace("driftInterval: 2s", "driftInterval: 1s");
+    scene.cluster.apply_ok(&yaml);
     scene.request("web");
     scene.start();
     scene.await_condition("Ready", "True");
     let settled = |scene: &Scene| {
-        scene.await_passes(4.0);
+        scene.await_passes(2.0);
         scene.proxy.reset_counts();
         let before = scene.cluster.changes_by("elder").len();
-        scene.await_passes(6.0);
+        scene.await_passes(4.0);
         assert_eq!(scene.cluster.changes_by("elder")[before..], [], "nobody undoes what the other wrote");
         assert_eq!(scene.proxy.write_ops(), [""; 0]);
         scene.await_request("web", "Ready", "True");
     };
     let younger = |name: &str, infra_name: &str| {
-        let yaml = scene.identity_yaml("").replace("name: elder, namespace", &format!("name: {name}, namespace"));
+        let yaml = yaml.replace("name: elder, namespace", &format!("name: {name}, namespace"));
         scene.cluster.apply_ok(&yaml.replace("infraName: elder", &format!("infraName: {infra_name}")));
     };
     let ready_of = |scene: &Scene, name: &str| {
@@ -302,7 +376,10 @@ fn the_younger_of_two_identities_yields() {
         let (reason, message) = ready_of(&scene, "other");
         if reason == "Blocked" { Ok((reason, message)) } else { Err(format!("{reason}: {message}")) }
     });
-    assert!(message.contains("elder/web: the request already belongs to the ClusterIdentity elder/elder;"), "{message}");
+    assert!(
+        message.contains("elder/web: the request already belongs to the ClusterIdentity elder/elder;"),
+        "{message}"
+    );
     assert!(!aws_state::role_names().iter().any(|name| name.starts_with("elder-other-")));
     settled(&scene);
 
@@ -322,7 +399,10 @@ fn another_account_is_not_touched() {
     scene.request("web");
     scene.start();
     let message = scene.await_condition("Ready", "False");
-    assert_eq!(message, format!("the AWS credentials belong to account {ACCOUNT}; spec.aws.accountID allows only 111111111111"));
+    assert_eq!(
+        message,
+        format!("the AWS credentials belong to account {ACCOUNT}; spec.aws.accountID allows only 111111111111")
+    );
     assert_eq!(said(&scene.identity_object(), "Ready", "reason"), "WrongAccount");
     scene.await_condition("Stalled", "True");
     scene.await_passes(2.0);

@@ -76,7 +76,8 @@ fn secrets_are_written_to_the_byte_and_marked() {
     let secret = scene.cluster.get_json(&["secret", "web-creds", "-n", "profile"]);
     assert_eq!(secret["type"], "Opaque");
     let metadata = &secret["metadata"];
-    let labels = json!({"app.kubernetes.io/managed-by": "rolecall", "cloudcredential.openshift.io/credentials-request": "true"});
+    let labels =
+        json!({"app.kubernetes.io/managed-by": "rolecall", "cloudcredential.openshift.io/credentials-request": "true"});
     assert_eq!(metadata["labels"], labels);
     let annotations = json!({
         "cloudcredential.openshift.io/credentials-request": "profile/web",
@@ -135,7 +136,10 @@ fn changes_are_applied_at_once() {
 
     for policy in ["PowerUserAccess", "ReadOnlyAccess"] {
         let arn = format!("arn:aws:iam::aws:policy/{policy}");
-        seldom(&scene, &format!("  roles: {{permissionsBoundaryARN: \"{arn}\", maxSessionDuration: 2h, tags: {{team: a}}}}\n"));
+        seldom(
+            &scene,
+            &format!("  roles: {{permissionsBoundaryARN: \"{arn}\", maxSessionDuration: 2h, tags: {{team: a}}}}\n"),
+        );
         reaches("the boundary", &|| scene.role("web").boundary.as_ref() == Some(&arn));
     }
     reaches("the session", &|| scene.role("web").max_session == Some(7200));

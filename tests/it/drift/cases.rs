@@ -192,13 +192,19 @@ pub const BUCKET: &[Case] = &[
             block_on(s3().delete_public_access_block().bucket(scene.bucket()).send()).expect("DeletePublicAccessBlock");
         },
     ),
-    case("the bucket policy changed", What::Bucket, &[("bucketPolicy", "s3:PutObject")], &["PutBucketPolicy"], |scene| {
-        let bucket = scene.bucket();
-        let policy = format!(
-            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"*","Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::{bucket}/*"}}]}}"#
-        );
-        block_on(s3().put_bucket_policy().bucket(bucket).policy(policy).send()).expect("PutBucketPolicy");
-    }),
+    case(
+        "the bucket policy changed",
+        What::Bucket,
+        &[("bucketPolicy", "s3:PutObject")],
+        &["PutBucketPolicy"],
+        |scene| {
+            let bucket = scene.bucket();
+            let policy = format!(
+                r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"*","Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::{bucket}/*"}}]}}"#
+            );
+            block_on(s3().put_bucket_policy().bucket(bucket).policy(policy).send()).expect("PutBucketPolicy");
+        },
+    ),
     case("the bucket policy removed", What::Bucket, &[("bucketPolicy", "missing")], &["PutBucketPolicy"], |scene| {
         block_on(s3().delete_bucket_policy().bucket(scene.bucket()).send()).expect("DeleteBucketPolicy");
     }),

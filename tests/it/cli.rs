@@ -1,0 +1,271 @@
+//! `rolecall plan` and the rest of the command line, as a user calls it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::scene::{Scene, request_json, request_yaml};
+use super::support::emulators::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
+use super::support::process::{free_port, project_root, run_dir};
+use super::support::{Emulators, IssuerFront, Proxy, aws_state, block_on};
+
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the binary with AWS behind the proxy, as the operator is run.
+fn rolecall(proxy: &Proxy, args: &[&str], env: &[(&str, &str)]) -> Ended {
+    let front = IssuerFront::shared();
+    let output = Command::new(env!("CARGO_BIN_EXE_rolecall"))
+        .args(args)
+        .env_clear()
+        .env("HOME", run_dir())
+        .env("AWS_ENDPOINT_URL_IAM", proxy.iam_url())
+        .env("AWS_ENDPOINT_URL_STS", proxy.sts_url())
+        .env("AWS_ENDPOINT_URL_S3", proxy.s3_url())
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env("HTTPS_PROXY", front.proxy_url())
+        .env("SSL_CERT_FILE", front.ca_file())
+        .env("NO_PROXY", "127.0.0.1,localhost")
+        .envs(env.iter().copied())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A plan's arguments, and a proxy to plan through.
+struct Plan {
+    proxy: Proxy,
+    identity: PathBuf,
+    key: PathBuf,
+}
+
+impl Plan {
+    /// For a ClusterIdentity of this infraName, as the example has it otherwise.
+    fn of(infra_name: &str) -> Self {
+        let text = fs::read_to_string(project_root().join("examples/cluster-identity.yaml")).unwrap();
+        let identity = text.replace("infraName: prod-eu", &format!("infraName: {infra_name}"));
+        Self {
+            proxy: Proxy::start(Emulators::shared()),
+            identity: file(&format!("{infra_name}-identity.yaml"), &identity),
+            key: project_root().join("tests/keys/first.pub"),
+        }
+    }
+
+    fn run(&self, requests: &Path, more: &[&str]) -> Ended {
+        let path = |path: &Path| path.display().to_string();
+        let (identity, requests, key) = (path(&self.identity), path(requests), path(&self.key));
+        let args = ["plan", "--identity", &identity, "--credentials-requests", &requests, "--public-key-file", &key];
+        let ended = rolecall(&self.proxy, &[&args[..], more].concat(), &[]);
+        assert_eq!(self.proxy.write_ops(), [""; 0], "a plan writes nothing");
+        ended
+    }
+}
+
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = run_dir().join(format!("cli-{name}"));
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn examples(path: &str) -> PathBuf {
+    project_root().join("examples/openshift-4.18").join(path)
+}
+
+#[test]
+fn on_an_empty_account_everything_is_to_be_made() {
+    let plan = Plan::of("cli-empty");
+    let ended = plan.run(&examples("default"), &[]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(lines[0], "18 to change, 0 in the way, 0 refused.");
+    assert!(lines.contains(&"ClusterIdentity openshift-cloud-credential-operator/prod-eu in account 123456789012"));
+    let changes: Vec<Vec<&str>> =
+        lines.iter().filter(|line| line.starts_with("  + ")).map(|line| line.split_whitespace().collect()).collect();
+    let bucket = "bucket/cli-empty-oidc";
+    assert_eq!(changes[0], ["+", "CreateBucket", bucket]);
+    assert_eq!(changes[1], ["+", "PutPublicAccessBlock", bucket]);
+    assert_eq!(changes[2], ["+", "PutBucketPolicy", bucket]);
+    assert_eq!(changes[3], ["+", "PutObject", "bucket/cli-empty-oidc/.well-known/openid-configuration"]);
+    assert_eq!(changes[4], ["+", "PutObject", "bucket/cli-empty-oidc/keys.json"]);
+    assert_eq!(changes[5], ["+", "CreateProvider", "provider/cli-empty-oidc.s3.eu-west-1.amazonaws.com"]);
+    assert_eq!(changes.len(), 18);
+    for pair in changes[6..].chunks(2) {
+        assert_eq!((pair[0][1], pair[1][1], pair[0][2]), ("CreateRole", "PutInlinePolicy", pair[1][2]));
+        assert!(pair[0][2].starts_with("role/cli-empty-openshift-"), "{pair:?}");
+    }
+    assert!(ended.stdout.ends_with("Secrets were not compared: there is no cluster to look in.\n"), "{}", ended.stdout);
+
+    assert_eq!(plan.run(&examples("default"), &["--detailed-exitcode"]).code, Some(2));
+    let ended = plan.run(&examples("default"), &["-o", "json"]);
+    let plan: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&plan["version"], &plan["kind"], &plan["clean"]), (&json!(1), &json!("Plan"), &json!(false)));
+    assert_eq!(plan["changes"].as_array().unwrap().len(), 18);
+    assert_eq!(plan["issuerURL"], "https://cli-empty-oidc.s3.eu-west-1.amazonaws.com");
+    assert_eq!(plan["changes"][6]["request"], "openshift-cloud-credential-operator/aws-ebs-csi-driver-operator");
+}
+
+#[test]
+fn what_is_not_for_this_cluster_is_passed_over() {
+    let plan = Plan::of("cli-over");
+    let ended = plan.run(&examples(""), &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.starts_with("20 to change, 0 in the way, 0 refused."), "{}", ended.stdout);
+    let (_, passed_over) = ended.stdout.split_once("\nPassed over\n").expect("a section");
+    let namespace = "    openshift-cloud-credential-operator";
+    let azure = format!("{namespace}/openshift-ingress-azure: for another cloud (AzureProviderSpec)\n");
+    let tombstone = format!("{namespace}/aws-ebs-csi-driver-operator: removed by its release (tombstone)\n");
+    assert!(passed_over.contains(&azure) && passed_over.contains(&tombstone), "{passed_over}");
+
+    let ended = plan.run(&examples(""), &["--included"]);
+    assert!(ended.stdout.starts_with("18 to change"), "{}", ended.stdout);
+    let gated = format!("{namespace}/openshift-cluster-api-aws: only in feature set TechPreviewNoUpgrade\n");
+    assert!(ended.stdout.contains(&gated), "{}", ended.stdout);
+}
+
+#[test]
+fn a_plan_for_a_served_cluster_shows_differences_and_nothing_else() {
+    let mut scene = Scene::new("cli");
+    scene.identity("");
+    scene.request("web");
+    scene.start();
+    scene.await_condition("Ready", "True");
+    scene.operator.take().unwrap().terminate();
+    let plan = Plan {
+        proxy: Proxy::start(Emulators::shared()),
+        identity: file("served.yaml", &scene.identity_yaml("")),
+        key: project_root().join("tests/keys/first.pub"),
+    };
+    let requests = file("served-requests.yaml", &request_yaml("cli", "web", "cli", "s3:GetObject"));
+    let ended = plan.run(&requests, &["--detailed-exitcode"]);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.starts_with("Nothing to do: everything is as wanted.\n"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("verified: an anonymous HTTPS reader gets the right documents"), "{}", ended.stdout);
+
+    let role = scene.role_name("web");
+    let document = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "*"},
+    ]});
+    let put = aws_state::iam().put_role_policy().role_name(&role).policy_name(&role);
+    block_on(put.policy_document(document.to_string()).send()).unwrap();
+    block_on(aws_state::iam().update_role().role_name(&role).description("mine").max_session_duration(3600).send())
+        .unwrap();
+    let ended = plan.run(&requests, &["--detailed-exitcode"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stdout.starts_with("2 to change, 0 in the way, 0 refused."), "{}", ended.stdout);
+    let changes: Vec<&str> = ended.stdout.lines().filter(|line| line.starts_with("  ~ ")).collect();
+    assert_eq!(
+        changes,
+        [format!("  ~ PutInlinePolicy       role/{role}"), format!("  ~ UpdateRole            role/{role}")]
+    );
+    assert!(ended.stdout.contains("inlinePolicy: found ") && ended.stdout.contains("s3:putobject"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("description: found  mine\n"), "{}", ended.stdout);
+
+    // A request that is refused is something for the exit code too.
+    let mut all = request_json("cli", "all");
+    all["spec"]["providerSpec"]["statementEntries"][0]["action"] = json!(["*"]);
+    let ended = plan.run(&file("refused.json", &all.to_string()), &["--detailed-exitcode"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stdout.contains("\nRefused requests\n    cli/all: spec.providerSpec.statementEntries[0] asks for *,"),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn bad_input_is_named() {
+    let mut plan = Plan::of("cli-bad");
+    let good = plan.identity.clone();
+    let requests = examples("default");
+    let fails = |plan: &Plan, requests: &Path, says: &[&str]| {
+        let ended = plan.run(requests, &[]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
+        assert!(ended.stderr.starts_with("rolecall: "), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        says.iter().for_each(|says| assert!(ended.stderr.contains(says), "{says} is not in {}", ended.stderr));
+    };
+    plan.identity = "/nonexistent/identity.yaml".into();
+    fails(&plan, &requests, &["cannot read /nonexistent/identity.yaml", "No such file"]);
+    plan.identity = file("not.yaml", "a: [b\n");
+    fails(&plan, &requests, &["cli-not.yaml: "]);
+    plan.identity = file("wrong-kind.yaml", &request_yaml("a", "b", "c", "s3:GetObject"));
+    fails(&plan, &requests, &["cli-wrong-kind.yaml: ", "ClusterIdentity"]);
+    let text = fs::read_to_string(&good).unwrap();
+    plan.identity = file("infra.yaml", &text.replace("infraName: cli-bad", "infraName: Cli_Bad"));
+    fails(&plan, &requests, &["spec.infraName: \"Cli_Bad\" must be lower-case letters, digits and hyphens"]);
+    plan.identity = file("misspelt.yaml", &text.replace("driftInterval: 5m", "driftInterval: soon"));
+    fails(&plan, &requests, &["cli-misspelt.yaml: ", "\"soon\" is no duration"]);
+    plan.identity = file("account.yaml", &text.replace("123456789012", "111111111111"));
+    fails(&plan, &requests, &["the AWS credentials belong to account 123456789012", "allows only 111111111111"]);
+
+    plan.identity = good;
+    fails(&plan, Path::new("/nonexistent/requests"), &["cannot read /nonexistent/requests", "No such file"]);
+    let empty = run_dir().join("cli-empty-dir");
+    fs::create_dir_all(&empty).unwrap();
+    fails(&plan, &empty, &["cli-empty-dir holds no .yaml, .yml or .json file"]);
+    fails(&plan, &file("requests.yaml", "a: [b\n"), &["cli-requests.yaml: "]);
+
+    // A key that is none stands in the way of the issuer, not of the plan.
+    plan.key = file("key.pem", "not a key");
+    let ended = plan.run(&requests, &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stdout.contains("\nIn the way\n")
+            && ended.stdout.contains("cli-key.pem holds no PEM; put the public key there")
+    );
+    plan.key = "/nonexistent/key.pub".into();
+    let ended = plan.run(&requests, &[]);
+    assert!(ended.stdout.contains("/nonexistent/key.pub: it cannot be read: No such file"), "{}", ended.stdout);
+}
+
+#[test]
+fn without_aws_there_is_no_plan() {
+    let plan = Plan::of("cli-down");
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let (identity, key) = (plan.identity.display().to_string(), plan.key.display().to_string());
+    let requests = examples("default").display().to_string();
+    let args = ["plan", "--identity", &identity, "--credentials-requests", &requests, "--public-key-file", &key];
+    let ended = rolecall(&plan.proxy, &args, &[("AWS_ENDPOINT_URL_STS", &nobody)]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    let says = "rolecall: sts:GetCallerIdentity on the operator's own identity got no answer: ";
+    assert!(ended.stderr.starts_with(says) && ended.stderr.contains("refused"), "{}", ended.stderr);
+    // IAM down: the plan says so instead of taking everything for absent.
+    let ended = rolecall(&plan.proxy, &args, &[("AWS_ENDPOINT_URL_IAM", &nobody)]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("iam:GetRole on role cli-down-openshift-"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("CreateRole") && !ended.stdout.contains("CreateProvider"), "{}", ended.stdout);
+    // No credentials at all.
+    let ended = rolecall(&plan.proxy, &args, &[("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("no usable AWS credentials"), "{}", ended.stderr);
+}
+
+#[test]
+fn help_and_version_and_usage() {
+    let proxy = Proxy::start(Emulators::shared());
+    let help = rolecall(&proxy, &["--help"], &[]);
+    assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
+    for verb in ["controller", "plan", "crds"] {
+        assert!(help.stdout.contains(&format!("\n  {verb} ")), "{}", help.stdout);
+        let help = rolecall(&proxy, &[verb, "--help"], &[]);
+        assert_eq!(help.code, Some(0));
+        assert!(help.stdout.contains(&format!("Usage: rolecall {verb}")), "{}", help.stdout);
+    }
+    let version = rolecall(&proxy, &["--version"], &[]);
+    assert_eq!(version.stdout, format!("rolecall {}\n", env!("CARGO_PKG_VERSION")));
+    for args in [&[][..], &["plan"], &["no-such-verb"], &["plan", "--output", "xml"]] {
+        let ended = rolecall(&proxy, args, &[]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("Usage: rolecall") || ended.stderr.contains("--help"), "{}", ended.stderr);
+    }
+}

@@ -1,4 +1,4 @@
-# What is needed beside Rust: bash, Go (for the Kubernetes control plane), Python 3 and openssl.
+# What is needed beside Rust: bash, Go (for the Kubernetes control plane), Python 3, openssl and, for the demo, curl.
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint crds clean
 

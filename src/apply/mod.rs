@@ -58,10 +58,11 @@ impl Evidence {
             .collect()
     }
 
-    /// How many changes were made.
-    pub fn writes(&self) -> usize {
-        let Self::Applied(applied) = self else { return 0 };
-        applied.results.iter().filter(|result| **result == StepResult::Done).count()
+    /// The steps whose changes were made.
+    pub fn made(&self) -> Vec<&Step> {
+        let Self::Applied(applied) = self else { return Vec::new() };
+        let pairs = applied.plan.steps.iter().zip(&applied.results);
+        pairs.filter(|(_, result)| **result == StepResult::Done).map(|(step, _)| step).collect()
     }
 }
 

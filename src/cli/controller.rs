@@ -1,5 +1,6 @@
 //! `rolecall controller`.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -51,7 +52,7 @@ pub struct Args {
     log_format: LogFormat,
 
     /// What is logged: error, warn, info, debug, trace, or a filter such as info,rolecall=debug
-    #[arg(long, env = "ROLECALL_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long, env = "ROLECALL_LOG", default_value = "info,kube_runtime=warn", value_name = "FILTER")]
     log: String,
 }
 
@@ -100,7 +101,10 @@ async fn serve(args: Args) -> anyhow::Result<()> {
 
 fn start_log(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).with_context(|| format!("--log {:?} is no filter", args.log))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
         LogFormat::Text => builder.init(),

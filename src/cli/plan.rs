@@ -106,8 +106,19 @@ async fn show(
     Ok(ExitCode::from(code))
 }
 
+/// The part of a manifest that says what it is.
+#[derive(Default, serde::Deserialize)]
+struct Kind {
+    #[serde(default)]
+    kind: Option<String>,
+}
+
 fn read_identity(file: &Path) -> anyhow::Result<ClusterIdentity> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let kind: Kind = serde_saphyr::from_str(&text).unwrap_or_default();
+    if let Some(kind) = kind.kind.filter(|kind| kind != "ClusterIdentity") {
+        bail!("{}: kind is {kind:?}; expected ClusterIdentity", file.display());
+    }
     let identity: ClusterIdentity = serde_saphyr::from_str(&text).map_err(|error| {
         anyhow::anyhow!("{}: {}", file.display(), error.to_string().lines().next().unwrap_or_default())
     })?;

@@ -26,7 +26,7 @@ pub fn full_name<K: Resource>(object: &K) -> String {
 
 /// The requests of a ClusterIdentity, as they stand in the store.
 pub struct Requests {
-    /// By id; an object that cannot be read, or that belongs to another ClusterIdentity, is not here.
+    /// By id; an object that cannot be read has none here.
     pub objects: BTreeMap<RequestId, CredentialsRequest>,
     /// As inputs of the pass.
     pub inputs: Vec<RequestInput>,
@@ -45,10 +45,8 @@ pub fn requests(stores: &Stores, identity: &ClusterIdentity) -> Requests {
         }
         let id = RequestId { namespace: namespace.clone(), name: meta.name.clone().unwrap_or_default() };
         let claimed_by = others.iter().find(|other| selects(other, &namespace, &labels)).map(full_name);
-        let ours = claimed_by.is_none();
         gathered.inputs.push(input(&guarded, id.clone(), claimed_by));
-        // Its status is its owner's to write: two would undo each other's words for ever.
-        if let (Ok(request), true) = (&guarded.0, ours) {
+        if let Ok(request) = &guarded.0 {
             gathered.objects.insert(id, request.clone());
         }
     }

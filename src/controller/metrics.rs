@@ -89,10 +89,14 @@ impl Metrics {
     }
 
     /// Counts a pass.
-    pub fn pass(&self, identity: &str, outcome: &Outcome, took: Duration, standing: Standing) {
+    pub fn pass(&self, identity: &str, outcome: &Outcome, took: Duration, mut standing: Standing) {
         self.passes.get_or_create(&OutcomeLabel { outcome: outcome.label() }).inc();
         self.durations.observe(took.as_secs_f64());
-        self.standings.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.to_owned(), standing);
+        let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        // A pass that verified nothing leaves the time of the last one that did.
+        standing.verified_at = standing.verified_at.or(standings.get(identity).and_then(|before| before.verified_at));
+        standings.insert(identity.to_owned(), standing);
+        drop(standings);
         self.regauge();
     }
 

@@ -28,7 +28,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ClusterIdentity, CredentialsRequest, conditions as types};
+use crate::api::{ClusterIdentity, CredentialsRequest};
 use crate::aws::Connection;
 use crate::aws::anonymous::AnonymousReader;
 use metrics::{Metrics, Standing};
@@ -212,6 +212,7 @@ struct Context {
     metrics: Arc<Metrics>,
     failures: Failures,
     pass_timeout: Duration,
+    filled: tokio::sync::OnceCell<()>,
 }
 
 async fn lead(
@@ -249,6 +250,7 @@ async fn lead(
         metrics,
         failures: Failures::default(),
         pass_timeout: settings.pass_timeout,
+        filled: tokio::sync::OnceCell::new(),
     });
     let triggered = futures::stream::unfold(triggered, |mut triggered| async move {
         triggered.recv().await.map(|identity| (identity, triggered))
@@ -274,7 +276,8 @@ async fn lead(
 
 async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Result<Action, kube::Error> {
     let stores = &context.shared.stores;
-    until_filled(stores).await;
+    // One waits for all: `wait_until_ready` wakes only the last of several who wait for the same store.
+    context.filled.get_or_init(|| until_filled(stores)).await;
     let identity = match &guarded.0 {
         Ok(identity) => identity,
         Err(invalid) => {
@@ -296,7 +299,7 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
     };
     let delay = next_delay(&context, identity, &name, &ended, now);
     let took = begun.elapsed();
-    context.metrics.pass(&name, &ended.outcome, took, standing(identity, &ended, now));
+    context.metrics.pass(&name, &ended.outcome, took, standing(&ended, now));
     tracing::info!(
         identity = name,
         outcome = ended.outcome.label(),
@@ -327,19 +330,11 @@ async fn until_filled(stores: &Stores) {
     drop(filled);
 }
 
-fn standing(identity: &ClusterIdentity, ended: &Ended, now: Timestamp) -> Standing {
-    use outcome::Outcome::{NoAccount, TimedOut, Verified};
-    let before = identity.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == types::READY));
-    let ready = match (&ended.outcome, before.map(|ready| ready.status.as_str())) {
-        // A pass that saw nothing leaves the older verdict.
-        (NoAccount(_) | TimedOut, None | Some("Unknown")) => "unknown",
-        (Verified, _) | (NoAccount(_) | TimedOut, Some("True")) => "true",
-        _ => "false",
-    };
+fn standing(ended: &Ended, now: Timestamp) -> Standing {
     Standing {
-        ready,
+        ready: ended.ready,
         drifted: i64::try_from(ended.drifted).unwrap_or(i64::MAX),
-        verified_at: (ended.outcome == Verified).then_some(now),
+        verified_at: (ended.outcome == outcome::Outcome::Verified).then_some(now),
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Shared {
 pub struct Ended {
     /// How.
     pub outcome: Outcome,
+    /// What the status says of `Ready` now: `true`, `false` or `unknown`.
+    pub ready: &'static str,
     /// When a key is due to be dropped.
     pub due: Option<Timestamp>,
     /// How many differences were someone else's doing.
@@ -79,14 +81,14 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timesta
             }
             shared.publisher.identity(identity, &previous, &next, &evidence).await?;
             let due = status::next_retirement(&desired);
-            Ok(Ended { outcome, due, drifted: evidence.plan().drift().count() })
+            Ok(Ended { outcome, ready: status::ready(&next), due, drifted: evidence.plan().drift().count() })
         }
         Err(outcome) => {
             let message = message(&outcome);
             let previous = identity.status.clone().unwrap_or_default();
             let next = status::without_plan(&previous, identity.metadata.generation, &outcome, &message, now);
             shared.publisher.identity_refused(identity, &previous, &next).await?;
-            Ok(Ended { outcome, due: None, drifted: 0 })
+            Ok(Ended { outcome, ready: status::ready(&next), due: None, drifted: 0 })
         }
     }
 }
@@ -112,7 +114,7 @@ pub async fn timed_out(
     let previous = identity.status.clone().unwrap_or_default();
     let next = status::without_plan(&previous, identity.metadata.generation, &outcome, &message, now);
     shared.publisher.identity_refused(identity, &previous, &next).await?;
-    Ok(Ended { outcome, due: None, drifted: 0 })
+    Ok(Ended { outcome, ready: status::ready(&next), due: None, drifted: 0 })
 }
 
 async fn look_and_act(

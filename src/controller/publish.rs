@@ -15,6 +15,7 @@ use crate::api::{
 };
 use crate::apply::Evidence;
 use crate::kubernetes::secrets::FIELD_MANAGER;
+use crate::plan::Step;
 
 /// Writes statuses and events.
 pub struct Publisher {
@@ -45,11 +46,14 @@ impl Publisher {
         next: &ClusterIdentityStatus,
         evidence: &Evidence,
     ) -> Result<(), kube::Error> {
-        if evidence.writes() > 0 {
-            self.event(identity, EventType::Normal, "Changed", &made(evidence)).await;
+        // In the order of cause and effect: what was found, what was done, what it came to.
+        self.drifted_event(identity, previous, next).await;
+        let made = evidence.made();
+        if !made.is_empty() {
+            self.event(identity, EventType::Normal, "Changed", &in_words(&made)).await;
         }
         self.identity_refused(identity, previous, next).await?;
-        self.drift_events(identity, previous, next).await;
+        self.healed_event(identity, previous, next).await;
         Ok(())
     }
 
@@ -121,20 +125,29 @@ impl Publisher {
         }
     }
 
-    async fn drift_events(
+    async fn drifted_event(
         &self,
         identity: &ClusterIdentity,
         previous: &ClusterIdentityStatus,
         next: &ClusterIdentityStatus,
     ) {
-        if !next.drift.is_empty() && next.drift != previous.drift {
-            let told: Vec<String> = next
-                .drift
-                .iter()
-                .map(|d| format!("{} {}: found {}, wanted {}", d.resource, d.field, d.found, d.wanted))
-                .collect();
-            self.event(identity, EventType::Warning, "Drifted", &summarise(&told)).await;
+        if next.drift.is_empty() || next.drift == previous.drift {
+            return;
         }
+        let told: Vec<String> = next
+            .drift
+            .iter()
+            .map(|d| format!("{} {}: found {}, wanted {}", d.resource, d.field, d.found, d.wanted))
+            .collect();
+        self.event(identity, EventType::Warning, "Drifted", &summarise(&told)).await;
+    }
+
+    async fn healed_event(
+        &self,
+        identity: &ClusterIdentity,
+        previous: &ClusterIdentityStatus,
+        next: &ClusterIdentityStatus,
+    ) {
         if next.drift.is_empty() && !previous.drift.is_empty() {
             let told: Vec<String> = previous.drift.iter().map(|d| format!("{} {}", d.resource, d.field)).collect();
             self.event(identity, EventType::Normal, "DriftHealed", &summarise(&told)).await;
@@ -157,16 +170,10 @@ impl Publisher {
 }
 
 /// The changes that were made, in words.
-fn made(evidence: &Evidence) -> String {
-    let failed: Vec<_> = evidence.failures().into_iter().map(|(step, _)| step).collect();
-    let made: Vec<String> = evidence
-        .plan()
-        .steps
-        .iter()
-        .filter(|step| !failed.contains(step))
-        .map(|step| format!("{} {}", step.change.name(), step.change.target()))
-        .collect();
-    summarise(&made)
+fn in_words(made: &[&Step]) -> String {
+    let lines: Vec<String> =
+        made.iter().map(|step| format!("{} {}", step.change.name(), step.change.target())).collect();
+    summarise(&lines)
 }
 
 fn said<'a>(conditions: &'a [Condition], type_: &str) -> Option<Said<'a>> {

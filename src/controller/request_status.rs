@@ -116,8 +116,10 @@ fn requested(conditions: &mut Conditions<'_>, wants: &Wants<'_>) {
     }
     let drift: Vec<String> =
         wants.drift().map(|(step, d)| format!("{} {}", step.change.target(), d.field.as_str())).collect();
-    if drift.is_empty() {
-        let fine = "nothing differs from what was last made true";
+    let fine = "nothing differs from what was last made true";
+    if wants.is_unread() {
+        conditions.keep(types::DRIFTED, why_not(wants), summarise(&problems));
+    } else if drift.is_empty() {
         conditions.set(types::DRIFTED, "False", "AsWanted", fine.into());
     } else {
         conditions.set(types::DRIFTED, "True", "Drifted", summarise(&drift));
@@ -206,7 +208,10 @@ fn provider_status(
             wants.secret_true,
             before.as_ref().and_then(|b| b.verified_secret.clone()),
         ),
-        drift: wants.drift().map(drift_entry).collect(),
+        drift: match before {
+            Some(before) if wants.is_unread() => before.drift,
+            _ => wants.drift().map(drift_entry).collect(),
+        },
     };
     serde_json::json!(status)
 }

@@ -82,6 +82,10 @@ pub fn after_pass(
     outcome: &Outcome,
     now: Timestamp,
 ) -> ClusterIdentityStatus {
+    if only_unread(evidence, states) {
+        let message = summarise(&problems(evidence, states));
+        return without_plan(previous, generation, outcome, &message, now);
+    }
     let plan = evidence.plan();
     let drift: Vec<DriftEntry> = plan.drift().map(drift_entry).take(MOST_ENTRIES).collect();
     let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: Vec::new() };
@@ -112,6 +116,19 @@ pub fn after_pass(
         status.last_verified_time = Some(seconds(now));
     }
     status
+}
+
+/// Whether all that is wrong is that parts could not be read, for a passing reason: nothing older is refuted by that.
+fn only_unread(evidence: &Evidence, states: &[RequestState<'_>]) -> bool {
+    let plan = evidence.plan();
+    let refused = states.iter().any(|state| matches!(state.standing, Standing::Refused(_)));
+    let unread = |obstacle: &Obstacle| matches!(obstacle, Obstacle::Unreadable(fault) if is_passing(fault.class));
+    let mut obstacles = plan.obstacles.iter().map(|(_, obstacle)| obstacle);
+    plan.steps.is_empty()
+        && !refused
+        && !matches!(plan.verification, Verification::Wrong(_))
+        && obstacles.clone().any(unread)
+        && obstacles.all(|obstacle| unread(obstacle) || matches!(obstacle, Obstacle::WaitsFor(_)))
 }
 
 /// The status after a pass that ended before there was a plan. Older verdicts stay, and are marked.
@@ -172,6 +189,16 @@ fn progress(conditions: &mut Conditions<'_>, outcome: &Outcome, message: &str) {
     }
     if outcome.is_stalled() {
         conditions.set(types::STALLED, says());
+    }
+}
+
+/// What a status says of `Ready`, as a word for metrics.
+pub fn ready(status: &ClusterIdentityStatus) -> &'static str {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == types::READY);
+    match ready.map(|ready| ready.status.as_str()) {
+        Some("True") => "true",
+        Some("False") => "false",
+        _ => "unknown",
     }
 }
 

@@ -116,7 +116,7 @@ pub fn outcome(evidence: &Evidence, states: &[RequestState<'_>]) -> Outcome {
     if let Some(class) = gravest {
         return Outcome::Failed(class);
     }
-    let writes = evidence.writes();
+    let writes = evidence.made().len();
     if writes > 0 {
         return Outcome::Changed { writes };
     }

@@ -115,7 +115,7 @@ fn cut(text: String) -> String {
 }
 
 /// How many lines of a policy's difference are told; the rest is counted.
-const MOST_LINES: usize = 10;
+const MOST_LINES: usize = 4;
 
 /// The difference of two policies, if they do not mean the same. An unreadable or absent document differs.
 pub fn policy(field: Field, found: Option<&ReadPolicy>, wanted: &Document) -> Option<Difference> {

@@ -38,7 +38,8 @@ const RESERVED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Another text that says the same: keys in reverse, lists of one as text, wide, percent-encoded in lower case.
+/// Another text that says the same: keys in reverse, lists of one as text, flags and numbers as text, wide,
+/// percent-encoded in lower case.
 fn otherwise(document: &str) -> String {
     let value: Value = serde_json::from_str(&percent_decode_str(document).decode_utf8_lossy()).expect("JSON");
     let text = serde_json::to_string_pretty(&reversed(&value)).expect("JSON").replace(": ", "  :\t");
@@ -61,7 +62,7 @@ fn reversed(value: &Value) -> Value {
         }
         Value::Array(list) if list.len() == 1 => reversed(&list[0]),
         Value::Array(list) => Value::Array(list.iter().rev().map(reversed).collect()),
-        Value::Bool(flag) => json!(flag.to_string()),
+        Value::Bool(_) | Value::Number(_) => Value::String(value.to_string()),
         other => other.clone(),
     }
 }
@@ -82,7 +83,7 @@ const POLICY: &str = r#"
       policyCondition:
         StringLike: {"s3:prefix": ["x+y", "50%", "%2B"]}
         Bool: {"aws:SecureTransport": true}
-        NumericLessThan: {"s3:max-keys": 10}
+        NumericLessThan: {"s3:max-keys": [10]}
     - {effect: Allow, action: ["ec2:DescribeInstances"], resource: "*"}
 "#;
 

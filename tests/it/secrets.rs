@@ -85,7 +85,9 @@ fn secrets_are_written_to_the_byte_and_marked() {
     });
     assert_eq!(metadata["annotations"], annotations);
     assert!(metadata["ownerReferences"].is_null(), "deleting a request must not take its Secret from running pods");
-    assert_eq!(metadata["managedFields"][0]["manager"], "rolecall");
+    let fields = scene.cluster.get_json(&["secret", "web-creds", "-n", "profile", "--show-managed-fields"]);
+    let manager = &fields["metadata"]["managedFields"][0];
+    assert_eq!((&manager["manager"], &manager["operation"]), (&json!("rolecall"), &json!("Apply")));
 
     // The path changes, and goes back to the default.
     elsewhere["spec"]["cloudTokenPath"] = json!("/third/token");

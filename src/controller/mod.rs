@@ -290,6 +290,9 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
         context.metrics.forget(&pass::name(identity));
         return Ok(Action::await_change());
     }
+    let mut identity = identity.clone();
+    context.shared.publisher.freshen(&mut identity);
+    let identity = &identity;
     let name = pass::name(identity);
     let begun = Instant::now();
     let now = Timestamp::now();

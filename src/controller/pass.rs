@@ -62,7 +62,8 @@ pub struct Ended {
 
 /// Makes a pass and writes the statuses.
 pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timestamp) -> Result<Ended, kube::Error> {
-    let requests = gather::requests(&shared.stores, identity);
+    let mut requests = gather::requests(&shared.stores, identity);
+    requests.objects.values_mut().for_each(|request| shared.publisher.freshen(request));
     match Box::pin(look_and_act(shared, identity, &requests, now)).await {
         Ok((desired, evidence)) => {
             let states = states(&desired, &evidence);

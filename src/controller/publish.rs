@@ -1,12 +1,16 @@
 //! Writes statuses and events: only when something changed, and only on transitions.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use k8s_controller::events::{Event, EventRecorder, EventType, Reporter};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
+use kube::core::object::HasStatus;
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::status::summarise;
 use crate::api::credentials_request::RequestCondition;
@@ -21,6 +25,8 @@ use crate::plan::Step;
 pub struct Publisher {
     client: Client,
     events: EventRecorder,
+    /// The statuses that the watch may not have brought back yet, with their resource versions, by uid.
+    written: Mutex<HashMap<String, (u64, Value)>>,
 }
 
 /// What a condition says, whichever kind it belongs to.
@@ -35,7 +41,36 @@ impl Publisher {
     /// A publisher; `instance` names this replica in events.
     pub fn new(client: Client, instance: String) -> Self {
         let reporter = Reporter { controller: "rolecall.dev/controller".into(), instance: Some(instance) };
-        Self { events: EventRecorder::new(client.clone(), reporter), client }
+        Self { events: EventRecorder::new(client.clone(), reporter), client, written: Mutex::default() }
+    }
+
+    /// Gives an object of a store the status that was last written here, if the store has not caught up with it: a
+    /// pass that compares with an older one could take its own news for old and leave the status as it is.
+    pub fn freshen<K>(&self, object: &mut K)
+    where
+        K: Resource + HasStatus,
+        K::Status: DeserializeOwned,
+    {
+        let (Some(uid), Some(stored)) = (object.uid(), version(object)) else { return };
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        match written.get(&uid) {
+            Some((version, status)) if stored < *version => {
+                if let Ok(status) = K::Status::deserialize(status) {
+                    *object.status_mut() = Some(status);
+                }
+            }
+            Some(_) => drop(written.remove(&uid)),
+            None => {}
+        }
+    }
+
+    fn remember<K>(&self, object: &K)
+    where
+        K: Resource + HasStatus,
+        K::Status: Serialize,
+    {
+        let (Some(uid), Some(version)) = (object.uid(), version(object)) else { return };
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, (version, json!(object.status())));
     }
 
     /// Writes the status of a ClusterIdentity after a pass.
@@ -92,7 +127,8 @@ impl Publisher {
 
     async fn write<K>(&self, object: &K, status: &impl Serialize) -> Result<(), kube::Error>
     where
-        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + DeserializeOwned + HasStatus,
+        K::Status: Serialize,
     {
         let namespace = object.meta().namespace.clone().unwrap_or_default();
         let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
@@ -104,7 +140,10 @@ impl Publisher {
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
         match api.patch_status(&object.name_any(), &params, &Patch::Apply(&patch)).await {
-            Ok(_) => Ok(()),
+            Ok(written) => {
+                self.remember(&written);
+                Ok(())
+            }
             // It was deleted meanwhile: there is nobody left to tell.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(error),
@@ -167,6 +206,11 @@ impl Publisher {
             tracing::warn!(%error, reason, "an event could not be written");
         }
     }
+}
+
+/// A resource version as a number: Kubernetes lets those of one resource be compared (KEP-5504), etcd counts.
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.meta().resource_version.as_deref()?.parse().ok()
 }
 
 /// The changes that were made, in words.

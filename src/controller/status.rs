@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::outcome::{Outcome, fault_reason, obstacle_reason, refused_reason, verification};
+use super::outcome::{Outcome, fault_reason, obstacle_needs_person, obstacle_reason, refused_reason, verification};
 use super::verdicts::{RequestState, Standing, Wants, is_passing};
 use crate::api::cluster_identity::{DriftEntry, PendingChange, PublishedKey, RoleCounts};
 use crate::api::{ClusterIdentityStatus, conditions as types};
@@ -270,7 +270,9 @@ fn part(conditions: &mut Conditions<'_>, evidence: &Evidence, type_: &str, subje
         let message = summarise(&failures.iter().map(ToString::to_string).collect::<Vec<_>>());
         return conditions.set(type_, Says { status: Some(false), reason: fault_reason(fault.class), message });
     }
-    if let Some(obstacle) = obstacles.first() {
+    // What needs a person is the reason, though something else may wait for it before it in the list.
+    let gravest = obstacles.iter().find(|obstacle| obstacle_needs_person(obstacle)).or(obstacles.first());
+    if let Some(obstacle) = gravest {
         let (reason, message) = (obstacle_reason(obstacle), texts(&obstacles));
         return match obstacle {
             Obstacle::Unreadable(fault) if is_passing(fault.class) => conditions.keep(type_, reason, &message),

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use super::scene::{ACCOUNT, REGION, SOON, Scene, condition, condition_is};
+use super::scene::{ACCOUNT, REGION, SOON, Scene, condition_is, said};
 use super::support::aws_state::{self, iam, s3};
 use super::support::{block_on, eventually};
 
@@ -137,7 +137,7 @@ fn create_provider(url: &str, audiences: &[&str]) {
 }
 
 fn reason(object: &Value, type_: &str) -> String {
-    condition(object, type_).and_then(|condition| condition["reason"].as_str()).unwrap_or_default().to_owned()
+    said(object, type_, "reason")
 }
 
 fn secret(scene: &Scene, name: &str) -> Value {
@@ -316,10 +316,10 @@ fn a_foreign_provider_and_foreign_secrets_are_never_touched() {
 
 fn nothing_leaked(scene: &Scene) {
     let get = |kind: &str| scene.cluster.kubectl_ok(&["get", kind, "-n", &scene.name, "-o", "json"]);
-    let said = [get("cid"), get("credentialsrequests"), get("events"), get("events.events.k8s.io")];
+    let told = [get("cid"), get("credentialsrequests"), get("events"), get("events.events.k8s.io")];
     let heard = [scene.operator().log(), scene.operator().metrics()];
     let encoded = STANDARD.encode(SECRET_KEY);
-    for text in said.iter().chain(&heard) {
+    for text in told.iter().chain(&heard) {
         for value in [ACCESS_KEY, SECRET_KEY, &encoded] {
             assert!(!text.contains(value), "{value} is told: {text}");
         }

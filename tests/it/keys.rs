@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::adoption::{FIRST, SECOND, Signer};
-use super::scene::{SOON, Scene, condition};
+use super::scene::{SOON, Scene, said};
 use super::support::issuer_front::IssuerFront;
 use super::support::{aws_state, block_on, eventually};
 
@@ -42,7 +42,7 @@ fn retiring_since(identity: &Value, key: &Signer) -> Option<Timestamp> {
 }
 
 fn reason(object: &Value, type_: &str) -> String {
-    condition(object, type_).and_then(|condition| condition["reason"].as_str()).unwrap_or_default().to_owned()
+    said(object, type_, "reason")
 }
 
 /// The spec with a time for retiring keys; nothing but what falls due brings a pass about.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::scene::{SOON, Scene};
 use super::support::operator::Operator;
 use super::support::process::run_dir;
-use super::support::{IssuerFront, eventually};
+use super::support::{ControlPlane, IssuerFront, eventually};
 
 #[test]
 fn it_tells_how_it_is_doing() {
@@ -117,21 +117,72 @@ fn a_standby_ends_when_asked() {
     assert!(begun.elapsed() < Duration::from_secs(5), "it had nothing to finish: {:?}", begun.elapsed());
 }
 
-#[test]
-fn without_permission_it_waits_and_says_for_what() {
-    let scene = Scene::new("stranger");
-    let cluster = scene.cluster;
-    cluster.apply_ok("{apiVersion: v1, kind: ServiceAccount, metadata: {name: stranger, namespace: stranger}}");
-    let token = cluster.kubectl_ok(&["create", "token", "stranger", "-n", "stranger"]);
+/// A kubeconfig of a service account that has no permissions yet; the file's path.
+fn kubeconfig_without_permissions(cluster: &ControlPlane, name: &str) -> String {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": name}});
+    cluster.apply_ok(&account.to_string());
+    let token = cluster.kubectl_ok(&["create", "token", name, "-n", name]);
     let kubeconfig = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "x",
         "clusters": [{"name": "x", "cluster": {"server": cluster.url(), "certificate-authority": cluster.ca_file()}}],
         "users": [{"name": "x", "user": {"token": token.trim()}}],
-        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x", "namespace": "stranger"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x", "namespace": name}}],
     });
-    let file = run_dir().join("stranger.kubeconfig");
+    let file = run_dir().join(format!("{name}.kubeconfig"));
     std::fs::write(&file, kubeconfig.to_string()).unwrap();
-    let path = file.display().to_string();
+    file.display().to_string()
+}
+
+/// Gives a ClusterRole to the service account of [`kubeconfig_without_permissions`].
+fn bind(cluster: &ControlPlane, name: &str, role: &str) {
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": format!("{name}-{role}")},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": name}],
+    });
+    cluster.apply_ok(&binding.to_string());
+}
+
+/// Many wait for the same watch to be filled; when it is, none may be forgotten.
+#[test]
+fn every_identity_gets_its_pass_once_the_watches_are_filled() {
+    const HOW_MANY: u32 = 8;
+    let scene = Scene::new("many");
+    let cluster = scene.cluster;
+    let yaml = scene.identity_yaml("  managementPolicy: Observe\n").replace("2s", "10m");
+    let identities: Vec<String> = (0..HOW_MANY)
+        .map(|n| {
+            let yaml = yaml.replace("{name: many, namespace", &format!("{{name: many{n}, namespace"));
+            yaml.replace("infraName: many", &format!("infraName: many{n}"))
+        })
+        .collect();
+    cluster.apply_ok(&identities.join("---\n"));
+    // All permissions but those on Secrets: that watch stays empty until they come.
+    let mut role = cluster.get_json(&["clusterrole", "rolecall"]);
+    role["metadata"] = json!({"name": "many"});
+    role["rules"].as_array_mut().unwrap().retain(|rule| rule["resources"][0] != "secrets");
+    cluster.apply_ok(&role.to_string());
+    let path = kubeconfig_without_permissions(cluster, "many");
+    bind(cluster, "many", "many");
+    let env = [("KUBECONFIG", path.as_str())];
+    let mut operator = Operator::start(cluster, "many", &scene.proxy, Some(IssuerFront::shared()), &[], &env);
+    operator.wait_ready(SOON);
+    operator.wait_log(SOON, "a watch was interrupted and is resumed");
+    assert_eq!(operator.metric("rolecall_passes_total").unwrap_or(0.0), 0.0, "no pass without having seen everything");
+    bind(cluster, "many", "rolecall");
+    eventually(SOON, "a pass over each", || {
+        let known = operator.metric("rolecall_cluster_identities").unwrap_or(0.0);
+        if known >= f64::from(HOW_MANY) { Ok(()) } else { Err(format!("{known} of {HOW_MANY}")) }
+    });
+    assert_eq!(operator.terminate().code(), Some(0));
+}
+
+#[test]
+fn without_permission_it_waits_and_says_for_what() {
+    let scene = Scene::new("stranger");
+    let cluster = scene.cluster;
+    let path = kubeconfig_without_permissions(cluster, "stranger");
     let env = [("KUBECONFIG", path.as_str())];
     let mut operator = Operator::start(cluster, "stranger", &scene.proxy, Some(IssuerFront::shared()), &[], &env);
     let line = operator.wait_log(SOON, "waiting for permission to list clusteridentities.rolecall.dev");
@@ -142,11 +193,7 @@ fn without_permission_it_waits_and_says_for_what() {
     assert_eq!(operator.http_get("/healthz").0, 200, "waiting is no reason to be restarted");
 
     scene.identity("");
-    cluster.apply_ok(
-        "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: stranger}, \
-         roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: rolecall}, \
-         subjects: [{kind: ServiceAccount, name: stranger, namespace: stranger}]}",
-    );
+    bind(cluster, "stranger", "rolecall");
     operator.wait_ready(SOON);
     scene.await_condition("Ready", "True");
     assert_eq!(operator.terminate().code(), Some(0));
@@ -192,7 +239,7 @@ fn bad_flags_and_a_missing_cluster_are_said_clearly() {
     // A port that is taken.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let kubeconfig = super::support::ControlPlane::shared().admin_kubeconfig().display().to_string();
+    let kubeconfig = ControlPlane::shared().admin_kubeconfig().display().to_string();
     let (code, stderr) = refused(&["--listen", &address, "--namespace", "nobody"], &[("KUBECONFIG", &kubeconfig)]);
     assert_eq!(code, Some(1));
     assert!(stderr.contains(&format!("cannot serve health and metrics on {address}")), "{stderr}");

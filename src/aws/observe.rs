@@ -12,7 +12,8 @@ use crate::desired::Desired;
 use crate::desired::guardrails::DEFAULT_TRUST_LIMIT;
 use crate::desired::issuer::PublicAccessBlock;
 use crate::observed::{
-    BucketState, Fault, FaultClass, ObservedBucket, ObservedObject, ObservedProvider, ObservedRole, ReadPolicy, Seen,
+    BucketState, Contents, Fault, FaultClass, ObservedBucket, ObservedObject, ObservedProvider, ObservedRole,
+    ReadPolicy, Seen,
 };
 use crate::policy::Document;
 
@@ -89,8 +90,13 @@ async fn bucket(clients: &Clients, account: &str, desired: &Desired) -> Result<B
     };
     let discovery = &desired.issuer.discovery.key;
     let keys = format!("{}{}", desired.issuer.bucket.prefix, crate::desired::issuer::JWKS_KEY);
-    let (empty, public_access_block, policy, discovery, keys) = tokio::join!(
-        async { tags.is_empty() && is_empty(clients, account, name).await },
+    let (contents, public_access_block, policy, discovery, keys) = tokio::join!(
+        async {
+            if tags.contains_key(&desired.owner_tag) {
+                return Contents::NotLookedAt;
+            }
+            contents(clients, account, name, &[discovery, &keys]).await
+        },
         public_access_block(clients, account, name),
         bucket_policy(clients, account, name),
         object(clients, account, name, discovery),
@@ -98,7 +104,7 @@ async fn bucket(clients: &Clients, account: &str, desired: &Desired) -> Result<B
     );
     Ok(BucketState::Present(Box::new(ObservedBucket {
         tags,
-        empty,
+        contents,
         public_access_block: public_access_block.into(),
         policy: policy.into(),
         discovery: discovery.into(),
@@ -106,10 +112,17 @@ async fn bucket(clients: &Clients, account: &str, desired: &Desired) -> Result<B
     })))
 }
 
-/// Whether the bucket is known to hold nothing. A bucket that may not be listed counts as holding something.
-async fn is_empty(clients: &Clients, account: &str, bucket: &str) -> bool {
-    let list = clients.s3.list_objects_v2().bucket(bucket).expected_bucket_owner(account).max_keys(1).send().await;
-    list.is_ok_and(|list| list.contents().is_empty())
+/// What lies in a bucket. One that may not be listed counts as holding something that is not ours.
+async fn contents(clients: &Clients, account: &str, bucket: &str, ours: &[&str]) -> Contents {
+    let most = i32::try_from(ours.len() + 1).unwrap_or(i32::MAX);
+    let list = clients.s3.list_objects_v2().bucket(bucket).expected_bucket_owner(account).max_keys(most).send().await;
+    let Ok(list) = list else { return Contents::Others };
+    let keys: Vec<&str> = list.contents().iter().filter_map(|object| object.key()).collect();
+    match keys.as_slice() {
+        [] => Contents::Empty,
+        keys if keys.iter().all(|key| ours.contains(key)) => Contents::DocumentsOnly,
+        _ => Contents::Others,
+    }
 }
 
 async fn public_access_block(

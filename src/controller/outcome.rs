@@ -142,6 +142,7 @@ pub const fn obstacle_needs_person(obstacle: &Obstacle) -> bool {
     match obstacle {
         Obstacle::NotOurs { .. }
         | Obstacle::BucketForbidden { .. }
+        | Obstacle::BucketInUse(_)
         | Obstacle::OtherPath { .. }
         | Obstacle::ForeignSecret { .. }
         | Obstacle::Keys(_) => true,
@@ -170,6 +171,7 @@ pub const fn obstacle_reason(obstacle: &Obstacle) -> &'static str {
     match obstacle {
         Obstacle::NotOurs { .. } => "NotOurs",
         Obstacle::BucketForbidden { .. } => "BucketForbidden",
+        Obstacle::BucketInUse(_) => "BucketInUse",
         Obstacle::OtherPath { .. } => "OtherPath",
         Obstacle::ForeignSecret { .. } => "ForeignSecret",
         Obstacle::NamespaceMissing(_) => "NamespaceMissing",

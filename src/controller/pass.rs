@@ -25,7 +25,7 @@ use crate::desired::secret::SecretKey;
 use crate::desired::{Desired, IdentityRefused, Inputs, RequestVerdict, desire};
 use crate::kubernetes;
 use crate::observed::{BucketState, FaultClass, Observed, ObservedSecret, SecretState, Seen};
-use crate::plan::plan;
+use crate::plan::{Change, plan};
 
 /// How many Secrets are read side by side.
 const SIDE_BY_SIDE: usize = 8;
@@ -137,6 +137,14 @@ async fn look_and_act(
     let plan = plan(&desired, &observed, &gather::prior(identity, &requests.objects));
     let targets = Targets { aws: &clients, account: &account, cluster: Some(&shared.client) };
     let evidence = carry_out(&targets, plan).await;
+    let mut known = shared.secrets.lock().await;
+    for step in evidence.made() {
+        // What was just written is read again, whatever the watch has brought so far.
+        if let Change::WriteSecret { secret, .. } = &step.change {
+            known.remove(&secret.key);
+        }
+    }
+    drop(known);
     Ok((desired, evidence))
 }
 

@@ -219,12 +219,22 @@ fn namespaces_to_identities(
     }
 }
 
-/// A Secret of ours concerns the ClusterIdentity that its annotation names.
+/// A Secret of ours concerns the ClusterIdentity that its annotation names, or named when it was last seen.
 fn secrets_to_identities() -> impl Fn(&Event<PartialObjectMeta<Secret>>) -> Vec<IdentityRef> + Send {
-    |event| {
-        let Some((secret, _)) = object(event) else { return Vec::new() };
-        let owner = secret.annotations().get(IDENTITY_ANNOTATION).and_then(|owner| owner.split_once('/'));
-        owner.map(|(namespace, name)| ObjectRef::new(name).within(namespace)).into_iter().collect()
+    let owners: Mutex<HashMap<String, IdentityRef>> = Mutex::default();
+    move |event| {
+        let Some((secret, deleted)) = object(event) else { return Vec::new() };
+        let named = secret.annotations().get(IDENTITY_ANNOTATION).and_then(|owner| owner.split_once('/'));
+        let named = named.map(|(namespace, name)| IdentityRef::new(name).within(namespace));
+        let uid = secret.uid().unwrap_or_default();
+        let mut owners = owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match &named {
+            Some(owner) if !deleted => owners.insert(uid, owner.clone()),
+            _ => owners.remove(&uid),
+        };
+        let mut concerned: Vec<IdentityRef> = named.into_iter().chain(before).collect();
+        concerned.dedup();
+        concerned
     }
 }
 

@@ -68,8 +68,8 @@ pub enum BucketState {
 pub struct ObservedBucket {
     /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// Whether it is known to hold no object at all; looked at only when it has no tags.
-    pub empty: bool,
+    /// What lies in it; looked at only when it does not carry the cluster's tag.
+    pub contents: Contents,
     /// Its public-access block.
     pub public_access_block: Seen<Option<PublicAccessBlock>>,
     /// Its policy.
@@ -78,6 +78,19 @@ pub struct ObservedBucket {
     pub discovery: Seen<Option<ObservedObject>>,
     /// The JWKS.
     pub keys: Seen<Option<ObservedObject>>,
+}
+
+/// What lies in a bucket that is not marked as ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contents {
+    /// Nobody looked: the bucket is marked.
+    NotLookedAt,
+    /// Nothing.
+    Empty,
+    /// Our documents and nothing else.
+    DocumentsOnly,
+    /// Something else, or it may not be listed.
+    Others,
 }
 
 /// A policy document as AWS returned it, read or not readable.

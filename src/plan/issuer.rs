@@ -9,7 +9,7 @@ use crate::desired::issuer::{
 };
 use crate::desired::keys::{KeysRefused, kids_of};
 use crate::desired::{Desired, DesiredKeys};
-use crate::observed::{BucketState, Observed, ObservedBucket, ObservedObject, ObservedProvider, Seen};
+use crate::observed::{BucketState, Contents, Observed, ObservedBucket, ObservedObject, ObservedProvider, Seen};
 
 const BUCKET: Subject = Subject::Bucket;
 const PROVIDER: Subject = Subject::Provider;
@@ -67,9 +67,15 @@ fn create_bucket(draft: &mut Draft, desired: &Desired) -> bool {
 fn compare_bucket(draft: &mut Draft, desired: &Desired, found: &ObservedBucket) -> bool {
     let wanted = &desired.issuer.bucket;
     // A bucket of this account with neither a tag nor an object is what a crash between creating and tagging leaves.
-    let half_made = found.tags.is_empty() && found.empty;
-    if !half_made && !draft.may_change(&BUCKET, &found.tags) {
-        draft.not_ours(&BUCKET, format!("bucket {}", wanted.name));
+    let half_made = found.tags.is_empty() && found.contents == Contents::Empty;
+    // Our policy opens the whole bucket to the public: one with anything else in it is not even adopted.
+    let holds_others = found.contents == Contents::Others && !draft.was_ours(&BUCKET);
+    if !half_made && (holds_others || !draft.may_change(&BUCKET, &found.tags)) {
+        if holds_others && draft.adopt {
+            draft.obstruct(&BUCKET, Obstacle::BucketInUse(wanted.name.clone()));
+        } else {
+            draft.not_ours(&BUCKET, format!("bucket {}", wanted.name));
+        }
         draft.obstruct(&Subject::Discovery, Obstacle::WaitsFor("the bucket"));
         draft.obstruct(&Subject::Keys, Obstacle::WaitsFor("the bucket"));
         return false;

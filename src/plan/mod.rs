@@ -74,6 +74,11 @@ pub enum Obstacle {
         /// AWS's answer.
         fault: String,
     },
+    /// The bucket is to be adopted, but holds more than our documents.
+    #[error(
+        "bucket {0} holds objects other than the issuer's documents, or cannot be listed: its policy would make all of them public, so it is not adopted; choose another bucket"
+    )]
+    BucketInUse(String),
     /// A role lies at another path.
     #[error(
         "role {role} lies at path {found}, not {wanted}, and IAM cannot move it: set roles.path to {found} in a new ClusterIdentity, or delete the role"
@@ -192,7 +197,12 @@ impl<'a> Draft<'a> {
 
     /// Whether a resource with these tags may be changed: it is marked, was ours before, or is to be adopted.
     fn may_change(&self, subject: &Subject, tags: &BTreeMap<String, String>) -> bool {
-        tags.contains_key(self.owner_tag) || self.prior.0.contains_key(subject) || self.adopt
+        tags.contains_key(self.owner_tag) || self.was_ours(subject) || self.adopt
+    }
+
+    /// Whether a resource was seen to be right before, and so is ours though its mark may be gone.
+    fn was_ours(&self, subject: &Subject) -> bool {
+        self.prior.0.contains_key(subject)
     }
 
     /// Why a difference of an existing subject is there.

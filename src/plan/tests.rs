@@ -12,7 +12,7 @@ use crate::desired::request::RequestId;
 use crate::desired::secret::SecretKey;
 use crate::desired::{Inputs, Wanted, desire};
 use crate::observed::{
-    BucketState, Fetched, FetchedDocuments, ObservedBucket, ObservedObject, ObservedProvider, ObservedRole,
+    BucketState, Contents, Fetched, FetchedDocuments, ObservedBucket, ObservedObject, ObservedProvider, ObservedRole,
     ObservedSecret, SecretState, Seen,
 };
 use crate::policy::Document;
@@ -70,7 +70,7 @@ fn perfect(desired: &Desired) -> Observed {
     Observed {
         bucket: Seen::Known(BucketState::Present(Box::new(ObservedBucket {
             tags: issuer.bucket.tags.clone(),
-            empty: false,
+            contents: Contents::NotLookedAt,
             public_access_block: Seen::Known(Some(issuer.bucket.public_access_block)),
             policy: Seen::Known(Some(Document::parse(&issuer.bucket.policy))),
             discovery: object(&issuer.discovery.body),
@@ -192,6 +192,7 @@ fn what_is_not_ours_is_left_alone_and_the_rest_goes_on() {
     role.description = "someone's".into();
     observed.roles.insert(wanted.role.name.clone(), Seen::Known(Some(role)));
     bucket(&mut observed).tags.clear();
+    bucket(&mut observed).contents = Contents::DocumentsOnly;
     bucket(&mut observed).policy = Seen::Known(None);
     observed.provider = Seen::Known(None);
     let foreign = plan(&desired, &observed, &Prior::default());
@@ -206,6 +207,11 @@ fn what_is_not_ours_is_left_alone_and_the_rest_goes_on() {
     let adopting = desire(&inputs(spec(serde_json::json!({"adoption": "Adopt"})))).unwrap();
     let adopted = plan(&adopting, &observed, &Prior::default());
     assert_eq!(names(&adopted), ["TagBucket", "PutBucketPolicy", "CreateProvider", "TagRole", "UpdateRole"]);
+
+    bucket(&mut observed).contents = Contents::Others;
+    let private = plan(&adopting, &observed, &Prior::default());
+    assert_eq!(names(&private), ["TagRole", "UpdateRole"], "someone's objects are not made public");
+    assert!(matches!(private.obstacle(&Subject::Bucket), Some(Obstacle::BucketInUse(_))));
 }
 
 #[test]
@@ -214,7 +220,7 @@ fn a_bucket_left_by_a_crash_is_finished_but_never_one_with_something_in_it() {
     let mut observed = empty(&desired);
     let mut half = ObservedBucket {
         tags: BTreeMap::new(),
-        empty: true,
+        contents: Contents::Empty,
         public_access_block: Seen::Known(None),
         policy: Seen::Known(None),
         discovery: Seen::Known(None),
@@ -225,7 +231,7 @@ fn a_bucket_left_by_a_crash_is_finished_but_never_one_with_something_in_it() {
     let names = names(&finishing);
     assert_eq!(names[..5], ["TagBucket", "PutPublicAccessBlock", "PutBucketPolicy", "PutObject", "PutObject"]);
 
-    half.empty = false;
+    half.contents = Contents::Others;
     observed.bucket = Seen::Known(BucketState::Present(Box::new(half)));
     let foreign = plan(&desired, &observed, &Prior::default());
     assert!(matches!(foreign.obstacle(&Subject::Bucket), Some(Obstacle::NotOurs { .. })));

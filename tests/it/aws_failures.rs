@@ -175,9 +175,9 @@ fn older_verdicts_stand(name: &str, faults: [(&str, Kind); 2]) {
             condition_is(&identity, type_, "True").unwrap_or_else(|why| panic!("{what}: {why}"));
         }
         assert_eq!(identity["status"]["roles"]["summary"], "1/1", "{what}");
-        let metric = |name: &str| scene.operator().metric(name).unwrap_or_default();
-        assert_eq!(metric("rolecall_cluster_identities{ready=\"true\"}"), 1.0, "{what}");
-        assert!(metric("rolecall_last_verified_timestamp_seconds") > 0.0, "{what}");
+        let metric = |name: &str| scene.operator().metric(name);
+        assert_eq!(metric("rolecall_cluster_identities{ready=\"true\"}"), Some(1.0), "{what}");
+        assert!(metric("rolecall_last_verified_timestamp_seconds") > Some(0.0), "{what}");
         scene.proxy.clear_faults();
         scene.await_condition("SnapshotFresh", "True");
         scene.await_condition("Ready", "True");
@@ -225,7 +225,7 @@ fn assert_complete(scene: &Scene) {
     let name = scene.role_name("a");
     let prefix = format!("{}-", scene.name);
     let roles: Vec<String> = aws_state::role_names().into_iter().filter(|role| role.starts_with(&prefix)).collect();
-    assert_eq!(roles, [name.clone()]);
+    assert_eq!(roles, std::slice::from_ref(&name));
     let role = scene.role("a");
     assert_eq!(role.inline.keys().collect::<Vec<_>>(), [&name]);
     assert_eq!(role.inline[&name]["Statement"][0]["Action"][0], "s3:GetObject");

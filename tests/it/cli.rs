@@ -196,7 +196,9 @@ fn bad_input_is_named() {
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
         assert!(ended.stderr.starts_with("rolecall: "), "{}", ended.stderr);
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
-        says.iter().for_each(|says| assert!(ended.stderr.contains(says), "{says} is not in {}", ended.stderr));
+        for says in says {
+            assert!(ended.stderr.contains(says), "{says} is not in {}", ended.stderr);
+        }
     };
     plan.identity = "/nonexistent/identity.yaml".into();
     fails(&plan, &requests, &["cannot read /nonexistent/identity.yaml", "No such file"]);

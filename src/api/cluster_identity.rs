@@ -105,8 +105,9 @@ pub struct Issuer {
     #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 255)), extend("x-kubernetes-list-type" = "set"))]
     pub audiences: Vec<String>,
 
-    /// How long a key that left its source stays published (`24h`). `0s` drops it at once.
+    /// How long a key that left its source stays published (`24h`; at most 720h). `0s` drops it at once.
     #[serde(default = "default_retire_keys_after")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('720h')").message("retireKeysAfter must be at most 720h"))]
     pub retire_keys_after: GoDuration,
 }
 
@@ -239,10 +240,10 @@ pub enum Naming {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Guardrails {
-    /// A request is refused when it asks for all that one of these patterns names: `iam:*` refuses `iam:*` and `*`,
-    /// not `iam:GetUser`.
+    /// A request is refused when its actions, alone or together, ask for all that one of these patterns names: `iam:*`
+    /// refuses `iam:*`, `iam:?*` and `*`, not `iam:GetUser`.
     #[serde(default = "default_denied_actions")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 128)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 128), regex(pattern = "^([*]|[A-Za-z0-9-]+:.+)$")))]
     pub denied_actions: Vec<String>,
 
     /// Namespaces (with `*` and `?`) that Secrets may be written to.

@@ -65,7 +65,8 @@ impl JsonSchema for GoDuration {
         json_schema!({
             "type": "string",
             "maxLength": 32,
-            "pattern": "^([0-9]+(ms|s|m|h))+$",
+            "minLength": 2,
+            "pattern": "^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$",
         })
     }
 }

@@ -1,5 +1,6 @@
 //! `rolecall controller`.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -43,9 +44,9 @@ pub struct Args {
     #[arg(long, env = "ROLECALL_LEASE_NAME", default_value = "rolecall", value_name = "NAME")]
     lease_name: String,
 
-    /// This replica's name in the lease and in events
-    #[arg(long, env = "POD_NAME", default_value = "rolecall", value_name = "NAME")]
-    instance: String,
+    /// This replica's name in the lease and in events; unique among replicas, by default made of a random number
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    instance: Option<String>,
 
     /// Format of the log
     #[arg(long, env = "ROLECALL_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
@@ -85,7 +86,10 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         concurrency: args.concurrency,
         pass_timeout: Duration::from_secs(args.pass_timeout),
         lease: args.leader_elect.then_some(Lease { namespace: args.lease_namespace, name: args.lease_name }),
-        instance: args.instance,
+        // Two replicas of one name would both take the lease for theirs.
+        instance: args
+            .instance
+            .unwrap_or_else(|| format!("rolecall-{:08x}", RandomState::new().hash_one(std::process::id()))),
     };
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let running = run_controller(client, settings, stop.clone());

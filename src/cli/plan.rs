@@ -56,6 +56,7 @@ enum Output {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let identity = read_identity(&args.identity)?;
     let (manifests, passed_over) = select(read_requests(&args.credentials_requests)?, args.included);
+    refuse_doubles(&manifests)?;
     let keys = args.public_key_files.iter().map(|file| key_source(file)).collect();
     super::runtime()?.block_on(show(args, identity, manifests, keys, &passed_over))
 }
@@ -146,8 +147,14 @@ fn read_requests(path: &Path) -> anyhow::Result<Vec<Manifest>> {
 fn files_below(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
-        let path = entry?.path();
-        if path.is_dir() {
+        let entry = entry?;
+        let path = entry.path();
+        // A mounted ConfigMap keeps its files twice, behind links whose names begin with two dots.
+        if entry.file_name().to_string_lossy().starts_with("..") {
+            continue;
+        }
+        // A link to a directory may lead back up.
+        if entry.file_type()?.is_dir() {
             files.extend(files_below(&path)?);
         } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json") {
             files.push(path);
@@ -169,6 +176,17 @@ fn select(manifests: Vec<Manifest>, included: bool) -> (Vec<Manifest>, Vec<Strin
         }
     }
     (kept, passed_over)
+}
+
+/// One name stands for one object in a cluster, so two manifests of one name are a mistake.
+fn refuse_doubles(manifests: &[Manifest]) -> anyhow::Result<()> {
+    let mut seen = std::collections::BTreeMap::new();
+    for manifest in manifests.iter().filter(|manifest| !manifest.is_tombstone()) {
+        if let Some(first) = seen.insert(&manifest.id, &manifest.file) {
+            bail!("{} stands in {first} and in {}: keep one of them", manifest.id, manifest.file);
+        }
+    }
+    Ok(())
 }
 
 fn key_source(file: &Path) -> KeySource {

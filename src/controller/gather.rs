@@ -9,6 +9,7 @@ use super::request_status::remembered;
 use super::status::issuer_part;
 use super::watches::{GuardedRequest, Stores, selects};
 use crate::api::{ClusterIdentity, CredentialsRequest, RELEASE_LABEL};
+use crate::desired::issuer::desired_issuer;
 use crate::desired::keys::{Key, KeySource, RememberedKey};
 use crate::desired::request::RequestId;
 use crate::desired::{IdentityRefused, Inputs, RequestInput};
@@ -74,16 +75,20 @@ fn elders(stores: &Stores, identity: &ClusterIdentity) -> Vec<ClusterIdentity> {
     elders
 }
 
-/// Refuses a second ClusterIdentity that would make the same names.
+/// Refuses a second ClusterIdentity that would make the same names, or publish at the same URL.
 pub fn refuse_duplicate(stores: &Stores, identity: &ClusterIdentity) -> Result<(), IdentityRefused> {
-    let same = |other: &&ClusterIdentity| other.spec.infra_name == identity.spec.infra_name;
-    match elders(stores, identity).iter().find(same) {
-        None => Ok(()),
-        Some(other) => Err(IdentityRefused::DuplicateInfraName {
-            infra_name: identity.spec.infra_name.clone(),
-            other: full_name(other),
-        }),
+    let url = |identity: &ClusterIdentity| desired_issuer(&identity.spec, "").url;
+    let mine = url(identity);
+    for other in elders(stores, identity) {
+        if other.spec.infra_name == identity.spec.infra_name {
+            let infra_name = identity.spec.infra_name.clone();
+            return Err(IdentityRefused::DuplicateInfraName { infra_name, other: full_name(&other) });
+        }
+        if url(&other) == mine {
+            return Err(IdentityRefused::DuplicateIssuer { url: mine, other: full_name(&other) });
+        }
     }
+    Ok(())
 }
 
 /// Everything that `desire` needs.

@@ -1,6 +1,6 @@
 //! Counters and gauges. Labels are fixed words, never names of objects.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,7 +49,11 @@ pub struct Metrics {
     oldest_verified: Gauge,
     leader: Gauge,
     standings: Mutex<HashMap<String, Standing>>,
+    known: Mutex<Option<Known>>,
 }
+
+/// Tells which ClusterIdentities there are.
+type Known = Box<dyn Fn() -> BTreeSet<String> + Send + Sync>;
 
 impl Metrics {
     /// All metrics, at zero.
@@ -64,6 +68,7 @@ impl Metrics {
             oldest_verified: Gauge::default(),
             leader: Gauge::default(),
             standings: Mutex::default(),
+            known: Mutex::default(),
         };
         metrics.register();
         metrics
@@ -96,14 +101,11 @@ impl Metrics {
         // A pass that verified nothing leaves the time of the last one that did.
         standing.verified_at = standing.verified_at.or(standings.get(identity).and_then(|before| before.verified_at));
         standings.insert(identity.to_owned(), standing);
-        drop(standings);
-        self.regauge();
     }
 
-    /// Forgets a ClusterIdentity that is gone.
-    pub fn forget(&self, identity: &str) {
-        self.standings.lock().unwrap_or_else(PoisonError::into_inner).remove(identity);
-        self.regauge();
+    /// Says where to learn which ClusterIdentities there are; the gauges leave out those that are gone.
+    pub fn set_known(&self, known: impl Fn() -> BTreeSet<String> + Send + Sync + 'static) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(known));
     }
 
     /// Says whether this replica leads.
@@ -112,7 +114,11 @@ impl Metrics {
     }
 
     fn regauge(&self) {
-        let standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            let known = known();
+            standings.retain(|identity, _| known.contains(identity));
+        }
         for ready in ["true", "false", "unknown"] {
             let count = standings.values().filter(|standing| standing.ready == ready).count();
             self.identities.get_or_create(&ReadyLabel { ready }).set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -124,6 +130,7 @@ impl Metrics {
 
     /// The metrics in the OpenMetrics text format.
     pub fn encode(&self) -> String {
+        self.regauge();
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         match encode(&mut text, &registry) {

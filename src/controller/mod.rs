@@ -1,6 +1,7 @@
 //! Triggers and wiring: what is watched, who leads, when a pass is made, how the process ends.
 
 mod gather;
+mod history;
 pub mod metrics;
 pub mod outcome;
 mod pass;
@@ -11,13 +12,13 @@ mod status;
 mod verdicts;
 mod watches;
 
-use std::collections::HashMap;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use k8s_controller::LeaderElection;
 use kube::api::ListParams;
@@ -31,7 +32,9 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{ClusterIdentity, CredentialsRequest};
 use crate::aws::Connection;
 use crate::aws::anonymous::AnonymousReader;
+use history::History;
 use metrics::{Metrics, Standing};
+use outcome::Outcome;
 use pass::{Ended, Shared};
 use publish::Publisher;
 use server::Readiness;
@@ -84,8 +87,13 @@ pub enum ControllerError {
 
 /// How often the API server is asked whether the CRDs are there.
 const CRD_POLL: Duration = Duration::from_secs(2);
+/// How long the first lists may take before `/readyz` says that they are missing.
+const FIRST_LISTS: Duration = Duration::from_secs(10);
 /// Events within this time make one pass.
 const DEBOUNCE: Duration = Duration::from_millis(50);
+/// From so many unsettled passes in a row on, events alone bring no pass before the delay is over: something else
+/// writes what Rolecall writes, and its events would make the two go faster and faster.
+const PATIENCE: u32 = 4;
 /// Delay after the API server could not be written to.
 const KUBERNETES_RETRY: Duration = Duration::from_secs(5);
 
@@ -122,11 +130,11 @@ async fn work(
         .map(|lease| LeaderElection::new(client.clone(), &lease.namespace, &lease.name, &settings.instance));
     let leads = Arc::new(AtomicBool::new(false));
     let leading = {
-        let (metrics, leads, stop) = (metrics.clone(), leads.clone(), stop.clone());
+        let (metrics, leads, readiness, stop) = (metrics.clone(), leads.clone(), readiness.clone(), stop.clone());
         async move {
             leads.store(true, Ordering::Relaxed);
             metrics.set_leader(true);
-            Box::pin(lead(client, settings, metrics, stop)).await
+            Box::pin(lead(client, settings, metrics, readiness, stop)).await
         }
     };
     let working = async {
@@ -189,36 +197,27 @@ async fn wait_for_crds(client: &Client, settings: &Settings, readiness: &Readine
     }
 }
 
-/// What the passes over one ClusterIdentity leave behind.
-#[derive(Default)]
-struct Failures(Mutex<HashMap<String, u32>>);
-
-impl Failures {
-    fn after(&self, identity: &str, failed: bool) -> u32 {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed {
-            let count = counts.entry(identity.to_owned()).or_default();
-            *count = count.saturating_add(1);
-            *count - 1
-        } else {
-            counts.remove(identity);
-            0
-        }
-    }
-}
-
 struct Context {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
-    failures: Failures,
+    history: History,
     pass_timeout: Duration,
     filled: tokio::sync::OnceCell<()>,
+}
+
+impl Context {
+    /// Waits for the first lists. One waits for all: `wait_until_ready` wakes only the last of several who wait for the
+    /// same store.
+    async fn until_filled(&self) {
+        self.filled.get_or_init(|| until_filled(&self.shared.stores)).await;
+    }
 }
 
 async fn lead(
     client: Client,
     settings: Settings,
     metrics: Arc<Metrics>,
+    readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), ControllerError> {
     let api: Api<GuardedIdentity> = match &settings.namespace {
@@ -248,10 +247,13 @@ async fn lead(
             client,
         }),
         metrics,
-        failures: Failures::default(),
+        history: History::default(),
         pass_timeout: settings.pass_timeout,
         filled: tokio::sync::OnceCell::new(),
     });
+    let context_of_filling = context.clone();
+    let known = stores.clone();
+    context.metrics.set_known(move || known.well_formed().iter().map(pass::name).collect());
     let triggered = futures::stream::unfold(triggered, |mut triggered| async move {
         triggered.recv().await.map(|identity| (identity, triggered))
     });
@@ -265,19 +267,29 @@ async fn lead(
                 tracing::debug!(%error, "a trigger came to nothing");
             }
         });
+    let filling = async {
+        if tokio::time::timeout(FIRST_LISTS, context_of_filling.until_filled()).await.is_err() {
+            let why = "waiting for the first lists of ClusterIdentities, CredentialsRequests, namespaces and Secrets: \
+                       may the operator list them in all namespaces (deploy/base/clusterrole.yaml)?";
+            tracing::warn!("{why}");
+            readiness.waiting(why.into());
+            context_of_filling.until_filled().await;
+            readiness.ready();
+        }
+        futures::future::pending::<()>().await;
+    };
     let watches = futures::future::select_all(watching.iter_mut());
     let result = tokio::select! {
         () = controller => if stop.is_cancelled() { Ok(()) } else { Err(ControllerError::Ended("the controller")) },
         _ = watches => Err(ControllerError::Ended("a watch")),
+        () = filling => Err(ControllerError::Ended("the wait for the first lists")),
     };
     watching.iter().for_each(tokio::task::JoinHandle::abort);
     result
 }
 
 async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    let stores = &context.shared.stores;
-    // One waits for all: `wait_until_ready` wakes only the last of several who wait for the same store.
-    context.filled.get_or_init(|| until_filled(stores)).await;
+    context.until_filled().await;
     let identity = match &guarded.0 {
         Ok(identity) => identity,
         Err(invalid) => {
@@ -287,20 +299,17 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
         }
     };
     if identity.metadata.deletion_timestamp.is_some() {
-        context.metrics.forget(&pass::name(identity));
         return Ok(Action::await_change());
     }
     let mut identity = identity.clone();
     context.shared.publisher.freshen(&mut identity);
-    let identity = &identity;
-    let name = pass::name(identity);
-    let begun = Instant::now();
-    let now = Timestamp::now();
-    let ended = match tokio::time::timeout(context.pass_timeout, pass::pass(&context.shared, identity, now)).await {
-        Ok(ended) => ended?,
-        Err(_) => pass::timed_out(&context.shared, identity, context.pass_timeout, now).await?,
-    };
-    let delay = next_delay(&context, identity, &name, &ended, now);
+    let name = pass::name(&identity);
+    if let Some(wait) = context.history.too_soon(&name, identity.metadata.generation) {
+        return Ok(Action::requeue(wait));
+    }
+    let (begun, now) = (Instant::now(), Timestamp::now());
+    let ended = pass_within_bounds(&context, &identity, now).await;
+    let delay = next_delay(&context, &identity, &name, &ended, now);
     let took = begun.elapsed();
     context.metrics.pass(&name, &ended.outcome, took, standing(&ended, now));
     tracing::info!(
@@ -314,9 +323,43 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
     Ok(Action::requeue(delay))
 }
 
+/// A pass that ends in time, whatever happens in it.
+async fn pass_within_bounds(context: &Arc<Context>, identity: &ClusterIdentity, now: Timestamp) -> Ended {
+    let limit = context.pass_timeout;
+    let bounded = tokio::time::timeout(limit, pass::pass(&context.shared, identity, now));
+    let result = match contain(bounded).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => {
+            let message = format!("a pass took longer than {} s and was given up", limit.as_secs());
+            pass::given_up(&context.shared, identity, Outcome::TimedOut, &message, now).await
+        }
+        Err(panic) => {
+            tracing::error!(identity = pass::name(identity), panic, "a pass panicked; please report this");
+            let message = format!("a pass ended in a defect of Rolecall: {panic}");
+            pass::given_up(&context.shared, identity, Outcome::Panicked, &message, now).await
+        }
+    };
+    result.unwrap_or_else(|error| {
+        tracing::warn!(identity = pass::name(identity), %error, "a status could not be written");
+        let fault = crate::kubernetes::errors::fault("patch status", "a status", &error);
+        Ended::without_status(Outcome::NotWritten(fault.class), identity)
+    })
+}
+
+/// Keeps a panic within the future that panicked; its message comes back.
+async fn contain<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    std::panic::AssertUnwindSafe(future).catch_unwind().await.map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+    })
+}
+
 fn next_delay(context: &Context, identity: &ClusterIdentity, name: &str, ended: &Ended, now: Timestamp) -> Duration {
-    let failures = context.failures.after(name, ended.outcome.is_failure());
-    let delay = ended.outcome.delay(identity.spec.drift_interval.0, failures);
+    let unsettled = context.history.count(name, ended.outcome.is_unsettled());
+    let delay = ended.outcome.delay(identity.spec.drift_interval.0, unsettled);
+    if unsettled >= PATIENCE {
+        context.history.hold(name, identity.metadata.generation, delay);
+    }
     // A key that is due to be dropped is dropped then, not an interval later.
     let due = ended.due.and_then(|due| Duration::try_from(due.duration_since(now)).ok());
     due.map_or(delay, |due| delay.min(due.saturating_add(Duration::from_millis(500))))
@@ -337,13 +380,27 @@ fn standing(ended: &Ended, now: Timestamp) -> Standing {
     Standing {
         ready: ended.ready,
         drifted: i64::try_from(ended.drifted).unwrap_or(i64::MAX),
-        verified_at: (ended.outcome == outcome::Outcome::Verified).then_some(now),
+        verified_at: (ended.outcome == Outcome::Verified).then_some(now),
     }
 }
 
-/// Only the API server can fail a pass; what AWS does is an outcome.
+/// Nothing fails a pass but the defect of a pass that could not even be told.
 #[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
 fn error_policy(guarded: Arc<GuardedIdentity>, error: &kube::Error, _: Arc<Context>) -> Action {
-    tracing::warn!(identity = guarded.name_any(), %error, "the status could not be written; tried again soon");
+    tracing::warn!(identity = guarded.name_any(), %error, "a pass failed; tried again soon");
     Action::requeue(KUBERNETES_RETRY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_contained_and_the_others_go_on() {
+        let panics = contain(async { panic!("no {}", "luck") });
+        let goes_on = contain(async { 7 });
+        let (panicked, went_on) = tokio::join!(panics, goes_on);
+        assert_eq!(panicked, Err::<(), _>("no luck".to_owned()));
+        assert_eq!(went_on, Ok(7));
+    }
 }

@@ -37,10 +37,16 @@ pub enum Outcome {
     NoAccount(Fault),
     /// The pass took too long.
     TimedOut,
+    /// The pass panicked: a defect of Rolecall.
+    Panicked,
+    /// A status could not be written; the class of the API server's answer.
+    NotWritten(FaultClass),
 }
 
 /// Delay after changes: long enough for the watch to see our own status.
 const SOON: Duration = Duration::from_millis(500);
+/// Longest delay while another ClusterIdentity is in the way.
+const RECHECK: Duration = Duration::from_mins(1);
 /// First delay after a failure.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Longest delay after a failure.
@@ -60,6 +66,8 @@ impl Outcome {
             Self::Refused(refused) => identity_refused_reason(refused),
             Self::NoAccount(fault) => fault_reason(fault.class),
             Self::TimedOut => "TimedOut",
+            Self::Panicked => "Panicked",
+            Self::NotWritten(_) => "StatusNotWritten",
         }
     }
 
@@ -76,23 +84,40 @@ impl Outcome {
             Self::Refused(_) => "refused",
             Self::NoAccount(_) => "no_account",
             Self::TimedOut => "timed_out",
+            Self::Panicked => "panicked",
+            Self::NotWritten(_) => "not_written",
         }
     }
 
     /// When the next pass is due. `failures` counts the passes since the last one that got through.
     pub fn delay(&self, interval: Duration, failures: u32) -> Duration {
         match self {
-            Self::Changed { .. } => SOON,
-            Self::Failed(_) | Self::NoAccount(_) | Self::TimedOut | Self::IssuerWrong => {
-                backoff(failures).min(interval.max(FIRST_BACKOFF))
-            }
-            Self::Verified | Self::Pending { .. } | Self::Waiting | Self::Blocked | Self::Refused(_) => interval,
+            // Something that changes again and again does not stick: it is not fought over faster and faster.
+            Self::Changed { .. } => SOON.saturating_mul(1 << failures.min(16)).min(interval.max(SOON)),
+            // Nothing tells when the other ClusterIdentity goes, and asking costs no call.
+            Self::Refused(_) => interval.min(RECHECK),
+            Self::Failed(_)
+            | Self::NoAccount(_)
+            | Self::TimedOut
+            | Self::Panicked
+            | Self::NotWritten(_)
+            | Self::IssuerWrong => backoff(failures).min(interval.max(FIRST_BACKOFF)),
+            Self::Verified | Self::Pending { .. } | Self::Waiting | Self::Blocked => interval,
         }
     }
 
-    /// Whether the next delay is longer than this one.
-    pub const fn is_failure(&self) -> bool {
-        matches!(self, Self::Failed(_) | Self::NoAccount(_) | Self::TimedOut | Self::IssuerWrong)
+    /// Whether the next delay is longer than this one: it failed, or what it made does not stick.
+    pub const fn is_unsettled(&self) -> bool {
+        matches!(
+            self,
+            Self::Changed { .. }
+                | Self::Failed(_)
+                | Self::NoAccount(_)
+                | Self::TimedOut
+                | Self::Panicked
+                | Self::NotWritten(_)
+                | Self::IssuerWrong
+        )
     }
 
     /// kstatus: only a person can help.
@@ -108,7 +133,7 @@ impl Outcome {
     /// kstatus: work is under way.
     pub const fn is_reconciling(&self) -> bool {
         match self {
-            Self::Changed { .. } | Self::Waiting | Self::TimedOut | Self::IssuerWrong => true,
+            Self::Changed { .. } | Self::Waiting | Self::TimedOut | Self::Panicked | Self::IssuerWrong => true,
             Self::Failed(class) => !class_needs_person(*class),
             Self::NoAccount(fault) => !class_needs_person(fault.class),
             _ => false,
@@ -220,6 +245,7 @@ const fn identity_refused_reason(refused: &IdentityRefused) -> &'static str {
     match refused {
         IdentityRefused::WrongAccount { .. } => "WrongAccount",
         IdentityRefused::DuplicateInfraName { .. } => "DuplicateInfraName",
+        IdentityRefused::DuplicateIssuer { .. } => "DuplicateIssuer",
         IdentityRefused::BadSpec { .. } => "InvalidSpec",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -27,6 +27,9 @@ use crate::kubernetes;
 use crate::observed::{BucketState, FaultClass, Observed, ObservedSecret, SecretState, Seen};
 use crate::plan::{Change, plan};
 
+/// How long an account's quota is believed: people have it raised when a request was refused for it.
+const TRUST_LIMIT_AGE: Duration = Duration::from_mins(5);
+
 /// How many Secrets are read side by side.
 const SIDE_BY_SIDE: usize = 8;
 
@@ -45,7 +48,7 @@ pub struct Shared {
     /// Secrets as they were last read, valid while their resource version is that of the watch. Values are not in it.
     pub secrets: Mutex<BTreeMap<SecretKey, ObservedSecret>>,
     /// Quotas on trust policies, by account; read only when a trust policy is longer than AWS's default.
-    pub trust_limits: Mutex<BTreeMap<String, usize>>,
+    pub trust_limits: Mutex<BTreeMap<String, (Instant, usize)>>,
 }
 
 /// How a pass ended, and when something falls due before the next interval.
@@ -71,25 +74,22 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timesta
             let previous = identity.status.clone().unwrap_or_default();
             let generation = identity.metadata.generation;
             let next = status::after_pass(&previous, generation, &desired, &evidence, &states, &outcome, now);
-            for state in &states {
-                let Some(request) = requests.objects.get(state.id).filter(|_| !state.belongs_to_another()) else {
-                    continue;
-                };
+            // One status that cannot be written holds back no other.
+            let mut written = Ok(());
+            for state in states.iter().filter(|state| !state.belongs_to_another()) {
+                let Some(request) = requests.objects.get(state.id) else { continue };
                 let previous = request.status.clone().unwrap_or_default();
                 let generation = request.metadata.generation;
                 let next = request_status::after_pass(&previous, generation, state, evidence.plan(), now);
-                shared.publisher.request(request, &previous, &next).await?;
+                written = written.and(shared.publisher.request(request, &previous, &next).await);
             }
-            shared.publisher.identity(identity, &previous, &next, &evidence).await?;
+            shared.publisher.identity(identity, &previous, &next, &evidence).await.and(written)?;
             let due = status::next_retirement(&desired);
             Ok(Ended { outcome, ready: status::ready(&next), due, drifted: evidence.plan().drift().count() })
         }
         Err(outcome) => {
             let message = message(&outcome);
-            let previous = identity.status.clone().unwrap_or_default();
-            let next = status::without_plan(&previous, identity.metadata.generation, &outcome, &message, now);
-            shared.publisher.identity_refused(identity, &previous, &next).await?;
-            Ok(Ended { outcome, ready: status::ready(&next), due: None, drifted: 0 })
+            given_up(shared, identity, outcome, &message, now).await
         }
     }
 }
@@ -103,19 +103,26 @@ fn message(outcome: &Outcome) -> String {
     }
 }
 
-/// Says in the status that a pass took too long.
-pub async fn timed_out(
+/// Says in the status that a pass was given up, and why.
+pub async fn given_up(
     shared: &Arc<Shared>,
     identity: &ClusterIdentity,
-    limit: Duration,
+    outcome: Outcome,
+    message: &str,
     now: Timestamp,
 ) -> Result<Ended, kube::Error> {
-    let outcome = Outcome::TimedOut;
-    let message = format!("a pass took longer than {} s and was given up", limit.as_secs());
     let previous = identity.status.clone().unwrap_or_default();
-    let next = status::without_plan(&previous, identity.metadata.generation, &outcome, &message, now);
+    let next = status::without_plan(&previous, identity.metadata.generation, &outcome, message, now);
     shared.publisher.identity_refused(identity, &previous, &next).await?;
     Ok(Ended { outcome, ready: status::ready(&next), due: None, drifted: 0 })
+}
+
+impl Ended {
+    /// A pass whose status could not be written: what is known is what the status said before.
+    pub fn without_status(outcome: Outcome, identity: &ClusterIdentity) -> Self {
+        let ready = identity.status.as_ref().map_or("unknown", status::ready);
+        Self { outcome, ready, due: None, drifted: 0 }
+    }
 }
 
 async fn look_and_act(
@@ -154,8 +161,9 @@ async fn desire_within_quota(
     clients: &Clients,
     mut inputs: Inputs,
 ) -> Result<Desired, IdentityRefused> {
-    let mut limits = shared.trust_limits.lock().await;
-    inputs.trust_limit = limits.get(&inputs.account).copied();
+    let known = shared.trust_limits.lock().await.get(&inputs.account).copied();
+    let known = known.filter(|(asked, _)| asked.elapsed() < TRUST_LIMIT_AGE);
+    inputs.trust_limit = known.map(|(_, limit)| limit);
     let desired = desire(&inputs)?;
     let too_long = desired
         .requests
@@ -166,7 +174,7 @@ async fn desire_within_quota(
     }
     match trust_limit(clients).await {
         Ok(limit) => {
-            limits.insert(inputs.account.clone(), limit);
+            shared.trust_limits.lock().await.insert(inputs.account.clone(), (Instant::now(), limit));
             inputs.trust_limit = Some(limit);
             desire(&inputs)
         }

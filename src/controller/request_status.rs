@@ -82,7 +82,7 @@ pub fn after_pass(
             status.provisioned = false;
         }
         Standing::Refused(refused) => {
-            let (reason, message) = (refused_reason(refused), refused.to_string());
+            let (reason, message) = (refused_reason(refused), summarise(&[refused.to_string()]));
             conditions.set(types::READY, "False", reason, message.clone());
             conditions.set(types::DRIFTED, "False", "NothingWanted", "nothing is provisioned".into());
             let failure = Some(("CredentialsProvisionFailure", format!("failed to grant creds: {message}")));
@@ -233,7 +233,8 @@ fn keep_foreign(conditions: &mut Conditions<'_>) {
 
 /// Whether two statuses differ only in what upstream's own CRD prunes.
 fn equal_but_for_pruned(previous: &CredentialsRequestStatus, status: &CredentialsRequestStatus) -> bool {
-    let pruned = previous.observed_generation.is_none() && previous.last_sync_generation != 0;
+    let observed = previous.conditions.iter().any(|condition| condition.observed_generation.is_some());
+    let pruned = previous.observed_generation.is_none() && !previous.conditions.is_empty() && !observed;
     let mut bare = status.clone();
     if pruned {
         bare.observed_generation = None;

@@ -17,6 +17,8 @@ use crate::plan::{Difference, Obstacle, Step, Subject, Verification};
 
 /// How many problems a message tells; the rest is counted.
 const MOST_TOLD: usize = 10;
+/// Longest problem in a message, in characters.
+const LONGEST_PROBLEM: usize = 600;
 /// How many entries of drift and of pending changes status holds.
 const MOST_ENTRIES: usize = 100;
 
@@ -166,7 +168,9 @@ pub fn without_plan(
         _ => conditions.keep(types::OPERATOR_PERMISSIONS, reason, message),
     }
     conditions.set(types::SNAPSHOT_FRESH, Says { status: Some(false), reason, message: message.to_owned() });
-    ClusterIdentityStatus { observed_generation: generation, conditions: conditions.out, ..previous.clone() }
+    // A verdict that stands from before is of the generation that it was made for.
+    let observed_generation = if refused { generation } else { previous.observed_generation };
+    ClusterIdentityStatus { observed_generation, conditions: conditions.out, ..previous.clone() }
 }
 
 fn overall(conditions: &mut Conditions<'_>, outcome: &Outcome, evidence: &Evidence, states: &[RequestState<'_>]) {
@@ -237,9 +241,17 @@ pub fn request_problems<'a>(wants: &'a Wants<'a>) -> impl Iterator<Item = String
     obstacles.chain(wants.failures.iter().map(ToString::to_string))
 }
 
+/// A text that may quote what a user wrote, of a length that status can hold ten of.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_PROBLEM) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 /// The first problems, and how many more there are.
 pub fn summarise(problems: &[String]) -> String {
-    let told = problems.iter().take(MOST_TOLD).cloned().collect::<Vec<_>>().join("; ");
+    let told = problems.iter().take(MOST_TOLD).map(|problem| cut(problem)).collect::<Vec<_>>().join("; ");
     match problems.len().saturating_sub(MOST_TOLD) {
         0 => told,
         more => format!("{told}; and {more} more"),

@@ -7,7 +7,7 @@ use super::role::DesiredRole;
 use super::secret::SecretKey;
 use crate::api::cluster_identity::Guardrails;
 use crate::policy::Effect;
-use crate::policy::pattern::{contains, matches, tidy_action};
+use crate::policy::pattern::{actions_contain, matches};
 
 /// Characters of all inline policies of a role together, without white space (IAM quota, not raisable).
 pub const INLINE_POLICY_LIMIT: usize = 10_240;
@@ -23,26 +23,32 @@ pub fn check(guardrails: &Guardrails, request: &ReadRequest) -> Result<(), Reque
             allowed: guardrails.allowed_secret_namespaces.join(", "),
         });
     }
-    for (index, entry) in request.statements.iter().enumerate() {
-        if entry.effect == Effect::Deny {
-            continue;
-        }
-        for action in &entry.actions {
-            if let Some(guardrail) = guardrails.denied_actions.iter().find(|denied| asks_for(action, denied)) {
-                return Err(RequestRefused::DeniedAction {
-                    index,
-                    action: action.clone(),
-                    guardrail: guardrail.clone(),
-                });
-            }
-        }
+    for guardrail in &guardrails.denied_actions {
+        check_actions(guardrail, request)?;
     }
     Ok(())
 }
 
-/// Whether an action pattern asks for all that `denied` names. A question too large to decide counts as yes.
-fn asks_for(action: &str, denied: &str) -> bool {
-    contains(&tidy_action(action), &tidy_action(denied)).unwrap_or(true)
+/// Refuses actions that allow all that a guardrail names, alone or together.
+fn check_actions(guardrail: &str, request: &ReadRequest) -> Result<(), RequestRefused> {
+    let allowing = request.statements.iter().enumerate().filter(|(_, entry)| entry.effect == Effect::Allow);
+    let actions: Vec<(usize, &String)> =
+        allowing.flat_map(|(index, entry)| entry.actions.iter().map(move |action| (index, action))).collect();
+    // A question too large to decide counts as yes.
+    let asks_for = |actions: &[String]| actions_contain(actions, guardrail).unwrap_or(true);
+    let alone = actions.iter().find(|(_, action)| asks_for(std::slice::from_ref(*action)));
+    let refusal =
+        |index: usize, action: String| RequestRefused::DeniedAction { index, action, guardrail: guardrail.into() };
+    if let Some((index, action)) = alone {
+        return Err(refusal(*index, (*action).clone()));
+    }
+    let all: Vec<String> = actions.iter().map(|(_, action)| (*action).clone()).collect();
+    match actions.first() {
+        Some((index, action)) if asks_for(&all) => {
+            Err(refusal(*index, format!("{action} and others that together come to it")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks a role against IAM's limits. `trust_limit` is the account's quota, in characters.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::keys::Key;
-use super::names::{OWNER_TAG_VALUE, fingerprint, owner_tag_key};
+use super::names::{OWNER_TAG_VALUE, fingerprint_of, owner_tag_key};
 use super::partition::Partition;
 use crate::api::ClusterIdentitySpec;
 use crate::policy::{Document, PolicyError};
@@ -41,6 +41,8 @@ pub struct DesiredIssuer {
 pub struct DesiredBucket {
     /// Name.
     pub name: String,
+    /// The account that it belongs to.
+    pub account: String,
     /// Region.
     pub region: String,
     /// Tags that must be there.
@@ -51,6 +53,8 @@ pub struct DesiredBucket {
     pub policy: String,
     /// The key prefix, with a slash at its end, or empty.
     pub prefix: String,
+    /// Whether the name is the one that nobody chose, `<infraName>-oidc`.
+    pub default_name: bool,
 }
 
 /// S3's four switches against public access.
@@ -102,7 +106,7 @@ pub struct DesiredProvider {
 impl DesiredBucket {
     /// Changes when what is wanted of the bucket changes.
     pub fn fingerprint(&self) -> String {
-        fingerprint(&json!(self).to_string())
+        fingerprint_of(&format!("{}/{}", self.account, self.name), &json!(self).to_string())
     }
 
     /// The wanted policy as a document.
@@ -113,15 +117,15 @@ impl DesiredBucket {
 
 impl DesiredObject {
     /// Changes when the document changes.
-    pub fn fingerprint(&self) -> String {
-        fingerprint(&self.body)
+    pub fn fingerprint(&self, bucket: &DesiredBucket) -> String {
+        fingerprint_of(&format!("{}/{}/{}", bucket.account, bucket.name, self.key), &self.body)
     }
 }
 
 impl DesiredProvider {
     /// Changes when what is wanted of the provider changes.
     pub fn fingerprint(&self) -> String {
-        fingerprint(&json!(self).to_string())
+        fingerprint_of(&self.arn, &json!(self).to_string())
     }
 
     /// The provider's name in trust policies: the URL without its scheme.
@@ -147,6 +151,7 @@ pub fn owner_tags(infra_name: &str) -> BTreeMap<String, String> {
 pub fn desired_issuer(spec: &ClusterIdentitySpec, account: &str) -> DesiredIssuer {
     let partition = Partition::of_region(&spec.region);
     let given = spec.issuer.bucket.clone().unwrap_or_default();
+    let default_name = given.name.is_none();
     let bucket = given.name.unwrap_or_else(|| super::names::default_bucket(&spec.infra_name));
     let path = given.prefix.as_ref().map(|prefix| format!("/{prefix}")).unwrap_or_default();
     let prefix = given.prefix.map(|prefix| format!("{prefix}/")).unwrap_or_default();
@@ -156,10 +161,12 @@ pub fn desired_issuer(spec: &ClusterIdentitySpec, account: &str) -> DesiredIssue
         bucket: DesiredBucket {
             policy: bucket_policy(&bucket, partition),
             name: bucket,
+            account: account.to_owned(),
             region: spec.region.clone(),
             tags: tags.clone(),
             public_access_block: PUBLIC_READ,
             prefix: prefix.clone(),
+            default_name,
         },
         discovery: DesiredObject {
             key: format!("{prefix}{DISCOVERY_KEY}"),

@@ -50,6 +50,11 @@ pub enum KeysRefused {
         /// The source.
         origin: String,
     },
+    /// The bucket publishes a document that cannot be read, so what it would lose is unknown.
+    #[error(
+        "the published keys.json cannot be read as a JWKS whose keys all have a kid, so it is not known which keys would be lost; check it, then set issuer.retireKeysAfter to 0s to replace it"
+    )]
+    PublishedUnreadable,
     /// The bucket publishes keys that no source holds and that we never published.
     #[error("keys.json publishes {}, which no source of signing keys holds; tokens signed by it would be refused. Add the key to issuer.signingKeys, or set issuer.retireKeysAfter to 0s to drop it", .kids.join(", "))]
     WouldShrink {
@@ -221,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_key_that_left_its_source_stays_until_it_is_retired() {
-        let day = Duration::from_secs(86_400);
+        let day = Duration::from_hours(24);
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let old = read_source(&source(PUBLIC)).unwrap().remove(0);
         let remembered = [RememberedKey { key: old.clone(), retiring_since: None }];

@@ -11,9 +11,11 @@ pub mod secret;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::core::Selector;
 
 use crate::api::cluster_identity::{Adoption, ManagementPolicy};
 use crate::api::{ClusterIdentitySpec, CredentialsRequestSpec};
@@ -80,6 +82,16 @@ pub enum IdentityRefused {
         /// The other identity, `namespace/name`.
         other: String,
     },
+    /// Another ClusterIdentity publishes at the same URL.
+    #[error(
+        "the issuer {url} is also that of the older ClusterIdentity {other}; give each cluster a bucket of its own"
+    )]
+    DuplicateIssuer {
+        /// The issuer URL.
+        url: String,
+        /// The other identity, `namespace/name`.
+        other: String,
+    },
     /// A value that the schema forbids reached us all the same (an older CRD, a file).
     #[error("spec.{field}: {problem}")]
     BadSpec {
@@ -116,8 +128,6 @@ pub struct DesiredKeys {
     pub keys: Vec<WantedKey>,
     /// The JWKS.
     pub document: DesiredObject,
-    /// Keys that status remembers and that are dropped by this pass.
-    pub dropped: Vec<String>,
     /// Keys that were published before, by kid. A published key that is neither wanted nor among them is unknown.
     pub remembered: Vec<String>,
     /// How long a key stays after it left its source; zero drops unknown keys too.
@@ -227,12 +237,44 @@ pub fn check_spec(spec: &ClusterIdentitySpec) -> Result<(), IdentityRefused> {
     {
         return bad("issuer.bucket.name", format!("{name:?} is no name of a bucket without dots (3 to 63 characters)"));
     }
+    let prefix = spec.issuer.bucket.as_ref().and_then(|bucket| bucket.prefix.as_ref());
+    if let Some(prefix) = prefix.filter(|prefix| !is_key_prefix(prefix)) {
+        return bad("issuer.bucket.prefix", format!("{prefix:?} must be letters, digits, -, _ and slashes inside"));
+    }
+    if let Some(problem) = bad_tag(&spec.roles.tags) {
+        return bad("roles.tags", problem);
+    }
+    if let Some(selector) = &spec.credentials_requests.selector
+        && let Err(error) = Selector::try_from(selector.clone())
+    {
+        return bad("credentialsRequests.selector", error.to_string());
+    }
     let path = &spec.roles.path;
     if !path.starts_with('/') || !path.ends_with('/') || path.len() > 512 || !path.chars().all(|c| c.is_ascii_graphic())
     {
         return bad("roles.path", format!("{path:?} must begin and end with a slash"));
     }
     Ok(())
+}
+
+fn is_key_prefix(prefix: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    prefix.split('/').all(part)
+}
+
+/// What IAM would refuse of tags (IAM User Guide, "Rules for tagging"): keys are unique without regard to case.
+fn bad_tag(tags: &BTreeMap<String, String>) -> Option<String> {
+    let legal = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c));
+    let mut seen = BTreeSet::from(["name".to_owned()]);
+    tags.iter().find_map(|(key, value)| {
+        if !legal(key) || !legal(value) {
+            return Some(format!(
+                "{key:?}={value:?} has a character that IAM refuses (letters, digits, blanks, _.:/=+-@)"
+            ));
+        }
+        (!seen.insert(key.to_lowercase()))
+            .then(|| format!("{key:?} is there twice: IAM compares keys without case, and sets Name"))
+    })
 }
 
 fn desired_keys(inputs: &Inputs, issuer: &DesiredIssuer) -> Result<DesiredKeys, KeysRefused> {
@@ -246,7 +288,6 @@ fn desired_keys(inputs: &Inputs, issuer: &DesiredIssuer) -> Result<DesiredKeys, 
             body: jwks_document(&plain),
             tags: issuer.discovery.tags.clone(),
         },
-        dropped: remembered.iter().filter(|kid| plain.iter().all(|key| key.kid != **kid)).cloned().collect(),
         keys,
         remembered,
         retire_after,

@@ -56,6 +56,17 @@ pub fn fingerprint(text: &str) -> String {
     sha256_hex(text.as_bytes())[..16].to_owned()
 }
 
+/// The fingerprint of a resource's wanted state, which also says which resource it is of (`resource` names it in full,
+/// account included). Two of them may be compared with [`same_resource`].
+pub fn fingerprint_of(resource: &str, state: &str) -> String {
+    format!("{}-{}", &fingerprint(resource)[..8], fingerprint(state))
+}
+
+/// Whether two fingerprints are of one resource, in whatever state.
+pub fn same_resource(left: &str, right: &str) -> bool {
+    matches!((left.split_once('-'), right.split_once('-')), (Some((l, _)), Some((r, _))) if l == r)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::issuer::{DesiredProvider, owner_tags};
-use super::names::{fingerprint, full_role_name, role_name};
+use super::names::{fingerprint, fingerprint_of, full_role_name, role_name};
 use super::partition::Partition;
 use super::request::ReadRequest;
 use super::secret::SecretKey;
@@ -73,7 +73,7 @@ impl DesiredRole {
             self.boundary,
             self.tags,
         ]);
-        fingerprint(&parts.to_string())
+        fingerprint_of(&self.arn, &parts.to_string())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::names::fingerprint;
+use super::names::fingerprint_of;
 
 /// The key of the Secret's data that holds the profile.
 pub const CREDENTIALS_KEY: &str = "credentials";
@@ -49,7 +49,7 @@ pub struct DesiredSecret {
 impl DesiredSecret {
     /// Changes when what is wanted of the Secret changes.
     pub fn fingerprint(&self) -> String {
-        fingerprint(&serde_json::json!(self).to_string())
+        fingerprint_of(&format!("{} of {}", self.key, self.identity), &serde_json::json!(self).to_string())
     }
 }
 

@@ -5,6 +5,10 @@ use crate::observed::{Fault, FaultClass};
 /// Sorts an error of a call that needs `action` (verb and resource) and was made on `target`.
 pub fn fault(action: &str, target: &str, error: &kube::Error) -> Fault {
     let (class, message) = match error {
+        // A namespace on its way out refuses everything; what follows it is told by the watch.
+        kube::Error::Api(status) if status.message.contains("being terminated") => {
+            (FaultClass::Conflict, status.message.clone())
+        }
         kube::Error::Api(status) => (of_code(status.code), status.message.clone()),
         // kube's messages already tell their sources.
         other => (FaultClass::Network, other.to_string()),

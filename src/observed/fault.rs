@@ -57,7 +57,9 @@ impl FaultClass {
 fn sentence(class: FaultClass, action: &str, target: &str, message: &str) -> String {
     match class {
         FaultClass::Denied => {
-            format!("{action} on {target} was denied: allow it in the operator's IAM policy ({message})")
+            // An AWS action has its service before it, a Kubernetes one a blank within it.
+            let remedy = if action.contains(':') { "the operator's IAM policy" } else { "the operator's RBAC" };
+            format!("{action} on {target} was denied: allow it in {remedy} ({message})")
         }
         FaultClass::Throttled => format!("{action} on {target} was throttled; it is tried again later"),
         FaultClass::NotFound => format!("{action}: {target} was not found"),

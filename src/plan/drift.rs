@@ -146,6 +146,15 @@ pub fn missing_tags(found: &BTreeMap<String, String>, wanted: &BTreeMap<String, 
     wanted.iter().filter(|(key, value)| found.get(*key) != Some(*value)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
+/// The same for IAM, which compares keys without regard to case.
+pub fn missing_iam_tags(
+    found: &BTreeMap<String, String>,
+    wanted: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let has = |key: &String, value: &String| found.iter().any(|(k, v)| k.eq_ignore_ascii_case(key) && v == value);
+    wanted.iter().filter(|(key, value)| !has(key, value)).map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
 /// The difference that missing tags make.
 pub fn tags(found: &BTreeMap<String, String>, missing: &BTreeMap<String, String>) -> Difference {
     let found_side = missing.keys().map(|key| match found.get(key) {

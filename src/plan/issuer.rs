@@ -9,7 +9,10 @@ use crate::desired::issuer::{
 };
 use crate::desired::keys::{KeysRefused, kids_of};
 use crate::desired::{Desired, DesiredKeys};
-use crate::observed::{BucketState, Contents, Observed, ObservedBucket, ObservedObject, ObservedProvider, Seen};
+use crate::observed::{
+    BucketState, Contents, Observed, ObservedBucket, ObservedObject, ObservedProvider, ReadPolicy, Seen,
+};
+use crate::policy::Effect;
 
 const BUCKET: Subject = Subject::Bucket;
 const PROVIDER: Subject = Subject::Provider;
@@ -17,10 +20,10 @@ const PROVIDER: Subject = Subject::Provider;
 pub(super) fn compare(draft: &mut Draft, desired: &Desired, observed: &Observed) {
     let wanted = &desired.issuer;
     draft.want(&BUCKET, wanted.bucket.fingerprint());
-    draft.want(&Subject::Discovery, wanted.discovery.fingerprint());
+    draft.want(&Subject::Discovery, wanted.discovery.fingerprint(&wanted.bucket));
     draft.want(&PROVIDER, wanted.provider.fingerprint());
     if let Ok(keys) = &desired.keys {
-        draft.want(&Subject::Keys, keys.document.fingerprint());
+        draft.want(&Subject::Keys, keys.document.fingerprint(&wanted.bucket));
     }
     let issuer_is_ours = match &observed.bucket {
         Seen::Unknown(fault) => {
@@ -67,7 +70,8 @@ fn create_bucket(draft: &mut Draft, desired: &Desired) -> bool {
 fn compare_bucket(draft: &mut Draft, desired: &Desired, found: &ObservedBucket) -> bool {
     let wanted = &desired.issuer.bucket;
     // A bucket of this account with neither a tag nor an object is what a crash between creating and tagging leaves.
-    let half_made = found.tags.is_empty() && found.contents == Contents::Empty;
+    // Under a name that the spec chose, it may as well be someone's new bucket.
+    let half_made = wanted.default_name && found.tags.is_empty() && found.contents == Contents::Empty;
     // Our policy opens the whole bucket to the public: one with anything else in it is not even adopted.
     let holds_others = found.contents == Contents::Others && !draft.was_ours(&BUCKET);
     if !half_made && (holds_others || !draft.may_change(&BUCKET, &found.tags)) {
@@ -111,7 +115,7 @@ fn compare_settings(draft: &mut Draft, wanted: &DesiredBucket, found: &ObservedB
     let (policy, document) = match (found.policy.known(), wanted.policy_document()) {
         (Err(fault), _) => return draft.obstruct(&BUCKET, Obstacle::Unreadable(fault.clone())),
         (Ok(_), Err(_)) => return,
-        (Ok(policy), Ok(document)) => (policy, document),
+        (Ok(policy), Ok(document)) => (policy.clone().map(without_guards), document),
     };
     if let Some(difference) = drift::policy(Field::BucketPolicy, policy.as_ref(), &document) {
         draft.update(&BUCKET, put_policy(wanted), vec![difference]);
@@ -124,7 +128,7 @@ fn keys_to_publish<'a>(desired: &'a Desired, found: &ObservedBucket) -> Result<&
     let keys = desired.keys.as_ref().map_err(Clone::clone)?;
     let first_visit = keys.remembered.is_empty() && !keys.retire_after.is_zero();
     let published = match found.keys.known() {
-        Ok(Some(object)) if first_visit => kids_of(&object.body).unwrap_or_default(),
+        Ok(Some(object)) if first_visit => kids_of(&object.body).ok_or(KeysRefused::PublishedUnreadable)?,
         _ => return Ok(keys),
     };
     let wanted: BTreeSet<&str> = keys.keys.iter().map(|key| key.key.kid.as_str()).collect();
@@ -179,7 +183,7 @@ fn compare_provider(
     if without_scheme(&found.url) != wanted.host_and_path() || !draft.may_change(&PROVIDER, &found.tags) {
         return draft.not_ours(&PROVIDER, format!("OIDC provider {}", wanted.arn));
     }
-    let missing = drift::missing_tags(&found.tags, &wanted.tags);
+    let missing = drift::missing_iam_tags(&found.tags, &wanted.tags);
     if !missing.is_empty() {
         let difference = drift::tags(&found.tags, &missing);
         draft.update(&PROVIDER, Change::TagProvider { arn: wanted.arn.clone(), tags: missing }, vec![difference]);
@@ -196,6 +200,15 @@ fn compare_provider(
         let change = Change::RemoveAudience { arn: wanted.arn.clone(), audience: (*audience).clone() };
         draft.update(&PROVIDER, change, difference(audience, &format!("no {audience}")));
     }
+}
+
+/// The policy without conditional denials: organisations add them to every bucket (TLS only, for instance), and they
+/// grant nothing.
+fn without_guards(policy: ReadPolicy) -> ReadPolicy {
+    policy.map(|mut document| {
+        document.statements.retain(|statement| statement.effect == Effect::Allow || statement.conditions.is_empty());
+        document
+    })
 }
 
 fn put_block(bucket: &DesiredBucket) -> Change {

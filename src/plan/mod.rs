@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::api::cluster_identity::{Adoption, ManagementPolicy};
 use crate::desired::Desired;
+use crate::desired::names::same_resource;
 use crate::observed::{Fault, Observed};
 pub use change::{Change, Subject};
 pub use drift::{Cause, Difference, Field};
@@ -200,9 +201,13 @@ impl<'a> Draft<'a> {
         tags.contains_key(self.owner_tag) || self.was_ours(subject) || self.adopt
     }
 
-    /// Whether a resource was seen to be right before, and so is ours though its mark may be gone.
+    /// Whether this very resource was seen to be right before, and so is ours though its mark may be gone. A request
+    /// that now asks for a role of another name, or in another account, was never seen to be right there.
     fn was_ours(&self, subject: &Subject) -> bool {
-        self.prior.0.contains_key(subject)
+        match (self.prior.0.get(subject), self.fingerprints.get(subject)) {
+            (Some(was), Some(is)) => same_resource(was, is),
+            _ => false,
+        }
     }
 
     /// Why a difference of an existing subject is there.

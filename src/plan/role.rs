@@ -35,7 +35,7 @@ fn compare_present(draft: &mut Draft, subject: &Subject, wanted: &DesiredRole, f
         return draft.obstruct(subject, obstacle);
     }
     let role = || wanted.name.clone();
-    let missing = drift::missing_tags(&found.tags, &wanted.tags);
+    let missing = drift::missing_iam_tags(&found.tags, &wanted.tags);
     if !missing.is_empty() {
         let difference = drift::tags(&found.tags, &missing);
         draft.update(subject, Change::TagRole { role: role(), tags: missing }, vec![difference]);

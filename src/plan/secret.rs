@@ -30,7 +30,10 @@ pub(super) fn compare(draft: &mut Draft, id: &RequestId, wanted: &DesiredSecret,
 }
 
 fn role_in_doubt(draft: &Draft, role: &Subject) -> bool {
-    draft.obstacles.iter().any(|(of, obstacle)| of == role && !matches!(obstacle, Obstacle::Unreadable(_)))
+    draft.obstacles.iter().any(|(of, obstacle)| {
+        // A role that cannot be read just now is no reason for doubt once it was seen to be ours.
+        of == role && !(matches!(obstacle, Obstacle::Unreadable(_)) && draft.was_ours(role))
+    })
 }
 
 fn compare_present(draft: &mut Draft, subject: &Subject, wanted: &DesiredSecret, found: &ObservedSecret) {
@@ -67,7 +70,7 @@ fn foreign(wanted: &DesiredSecret, found: &ObservedSecret, same: bool, adopt: bo
         return Some(format!("belongs to the ClusterIdentity {other}"));
     }
     // What ccoctl wrote carries no mark, but says the same.
-    if found.ours || same || (adopt && found.role_arn.is_some()) {
+    if found.ours || same || (adopt && found.role_arn.as_deref() == Some(line(wanted, "role_arn = "))) {
         return None;
     }
     Some("was written by someone else and says something else".into())
@@ -84,7 +87,11 @@ fn profile_in_words(found: &ObservedSecret) -> String {
 }
 
 fn wanted_in_words(wanted: &DesiredSecret) -> String {
-    let line =
-        |key: &str| wanted.credentials.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().to_owned();
-    format!("role_arn {}, web_identity_token_file {}", line("role_arn = "), line("web_identity_token_file = "))
+    let (arn, path) = (line(wanted, "role_arn = "), line(wanted, "web_identity_token_file = "));
+    format!("role_arn {arn}, web_identity_token_file {path}")
+}
+
+/// A setting of the wanted profile.
+fn line<'a>(wanted: &'a DesiredSecret, key: &str) -> &'a str {
+    wanted.credentials.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default()
 }

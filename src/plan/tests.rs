@@ -20,7 +20,7 @@ use crate::release::manifests::{Manifest, read_file};
 
 const PEM: &str = include_str!("../../tests/keys/first.pub");
 
-fn spec(more: serde_json::Value) -> ClusterIdentitySpec {
+fn spec(more: &serde_json::Value) -> ClusterIdentitySpec {
     let mut spec = serde_json::json!({
         "infraName": "prod-eu", "region": "eu-west-1",
         "issuer": {"signingKeys": [{"secretRef": {"name": "signer", "key": "pub"}}]},
@@ -47,7 +47,7 @@ fn inputs(spec: ClusterIdentitySpec) -> Inputs {
 }
 
 fn desired() -> Desired {
-    desire(&inputs(spec(serde_json::json!({})))).unwrap()
+    desire(&inputs(spec(&serde_json::json!({})))).unwrap()
 }
 
 fn empty(desired: &Desired) -> Observed {
@@ -204,7 +204,7 @@ fn what_is_not_ours_is_left_alone_and_the_rest_goes_on() {
         "no provider is made for a bucket that someone else writes to"
     );
 
-    let adopting = desire(&inputs(spec(serde_json::json!({"adoption": "Adopt"})))).unwrap();
+    let adopting = desire(&inputs(spec(&serde_json::json!({"adoption": "Adopt"})))).unwrap();
     let adopted = plan(&adopting, &observed, &Prior::default());
     assert_eq!(names(&adopted), ["TagBucket", "PutBucketPolicy", "CreateProvider", "TagRole", "UpdateRole"]);
 
@@ -239,7 +239,7 @@ fn a_bucket_left_by_a_crash_is_finished_but_never_one_with_something_in_it() {
 
 #[test]
 fn without_keys_an_issuer_is_neither_begun_nor_emptied() {
-    let mut inputs = inputs(spec(serde_json::json!({})));
+    let mut inputs = inputs(spec(&serde_json::json!({})));
     let published = perfect(&desire(&inputs).unwrap());
     inputs.keys[0].pem = Err("the Secret does not exist".into());
     let desired = desire(&inputs).unwrap();

@@ -65,40 +65,69 @@ pub fn matches(pattern: &str, text: &str) -> bool {
 /// How many states of the product automaton are looked at before [`contains`] gives up.
 const MOST_STATES: usize = 20_000;
 
-/// Whether `outer` matches every text that `inner` matches.
+/// Whether the `outer` patterns together match every text that `inner` matches. `more` are letters that texts are made
+/// of; the letters of the patterns and one that stands for all others (unless `more` says which there are) come along.
 ///
 /// `None` when the question is too large to be decided (only patterns with many `?` after a `*` are).
-pub fn contains(outer: &str, inner: &str) -> Option<bool> {
-    let (outer, inner): (Vec<char>, Vec<char>) = (tidy(outer).chars().collect(), tidy(inner).chars().collect());
-    let mut letters: BTreeSet<char> = outer.iter().copied().filter(|c| !"*?".contains(*c)).collect();
-    // A character that outer does not name stands for all the others.
-    letters.insert('\u{10FFFF}');
-    let start = (0, closure(&outer, BTreeSet::from([0])));
+fn contains_over(outer: &[String], inner: &str, more: Option<std::ops::RangeInclusive<char>>) -> Option<bool> {
+    let outer: Vec<Vec<char>> = outer.iter().map(|pattern| tidy(pattern).chars().collect()).collect();
+    let inner: Vec<char> = tidy(inner).chars().collect();
+    let mut letters: BTreeSet<char> = outer.iter().flatten().copied().filter(|c| !"*?".contains(*c)).collect();
+    match more {
+        Some(range) => letters.extend(range),
+        // A character that outer does not name stands for all the others.
+        None => drop(letters.insert('\u{10FFFF}')),
+    }
+    let start = (0, outer.iter().map(|pattern| closure(pattern, BTreeSet::from([0]))).collect::<Vec<_>>());
     let mut seen = HashSet::from([start.clone()]);
     let mut queue = VecDeque::from([start]);
-    while let Some((at, set)) = queue.pop_front() {
-        let mut push = |next: (usize, BTreeSet<usize>)| {
-            if seen.insert(next.clone()) {
-                queue.push_back(next);
-            }
-        };
-        match inner.get(at) {
-            None if !set.contains(&outer.len()) => return Some(false),
-            None => {}
+    while let Some((at, sets)) = queue.pop_front() {
+        let step_all = |c| outer.iter().zip(&sets).map(|(pattern, set)| step(pattern, set, c)).collect::<Vec<_>>();
+        let next: Vec<_> = match inner.get(at) {
+            None if !outer.iter().zip(&sets).any(|(pattern, set)| set.contains(&pattern.len())) => return Some(false),
+            None => Vec::new(),
             Some('*') => {
-                push((at + 1, set.clone()));
-                for &c in &letters {
-                    push((at, step(&outer, &set, c)));
-                }
+                let stay = letters.iter().map(|&c| (at, step_all(c)));
+                std::iter::once((at + 1, sets.clone())).chain(stay).collect()
             }
-            Some('?') => letters.iter().for_each(|&c| push((at + 1, step(&outer, &set, c)))),
-            Some(&c) => push((at + 1, step(&outer, &set, c))),
-        }
+            Some('?') => letters.iter().map(|&c| (at + 1, step_all(c))).collect(),
+            Some(&c) => vec![(at + 1, step_all(c))],
+        };
+        queue.extend(next.into_iter().filter(|state| seen.insert(state.clone())));
         if seen.len() > MOST_STATES {
             return None;
         }
     }
     Some(true)
+}
+
+/// Whether `outer` matches every text that `inner` matches; `None` when that is too large to be decided.
+pub fn contains(outer: &str, inner: &str) -> Option<bool> {
+    contains_over(&[outer.to_owned()], inner, None)
+}
+
+/// Whether action patterns together allow every action that `denied` names; `None` when that is too large to be decided.
+///
+/// Action names are never empty and begin with a letter, so `iam:?*`, or `iam:a*` to `iam:z*`, allow all of `iam:*`.
+pub fn actions_contain(actions: &[String], denied: &str) -> Option<bool> {
+    let denied = tidy_action(denied);
+    let denied = match denied.split_once(':') {
+        Some((service, "*")) => format!("{service}:?*"),
+        None if denied == "*" => "?*".to_owned(),
+        _ => denied,
+    };
+    let actions: Vec<String> = actions.iter().map(|action| wild(&tidy_action(action))).collect();
+    contains_over(&actions, &denied, Some('a'..='z'))
+}
+
+/// `service:???*` is `service:*`: no action has a name so short that it would matter.
+fn wild(action: &str) -> String {
+    match action.split_once(':') {
+        Some((service, name)) if name.ends_with('*') && name.chars().all(|c| c == '*' || c == '?') => {
+            format!("{service}:*")
+        }
+        _ => action.to_owned(),
+    }
 }
 
 fn step(pattern: &[char], from: &BTreeSet<usize>, c: char) -> BTreeSet<usize> {
@@ -156,6 +185,25 @@ mod tests {
             ("a?*", "ab*", true),
         ] {
             assert_eq!(contains(outer, inner), Some(expected), "{outer} over {inner}");
+        }
+    }
+
+    #[test]
+    fn actions_that_allow_all_of_a_service_are_found_out() {
+        let each: Vec<String> = ('a'..='z').map(|c| format!("iam:{c}*")).collect();
+        for (actions, denied, all) in [
+            (vec!["*"], "iam:*", true),
+            (vec!["iam:?*"], "iam:*", true),
+            (vec!["IAM:???????*"], "iam:*", true),
+            (vec!["s3:GetObject", "iam:**"], "iam:*", true),
+            (each.iter().map(String::as_str).collect(), "iam:*", true),
+            (each[1..].iter().map(String::as_str).collect(), "iam:*", false),
+            (vec!["iam:Get*", "iam:PassRole"], "iam:*", false),
+            (vec!["iam:*"], "*", false),
+            (vec!["iam:Create*"], "iam:CreateUser", true),
+        ] {
+            let actions: Vec<String> = actions.into_iter().map(str::to_owned).collect();
+            assert_eq!(actions_contain(&actions, denied), Some(all), "{actions:?} over {denied}");
         }
     }
 

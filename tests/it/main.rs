@@ -6,6 +6,8 @@
     clippy::panic,
     clippy::needless_pass_by_value,
     clippy::format_collect,
+    clippy::cloned_ref_to_slice_refs,
+    clippy::disallowed_methods,
     reason = "tests may panic, and say why"
 )]
 

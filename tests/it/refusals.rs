@@ -197,7 +197,7 @@ fn each_bad_request_is_refused_by_its_own_name() {
     for case in &cases {
         let request = &requests[case.name];
         condition_is(request, "Ready", "True").unwrap_or_else(|why| panic!("{}: {why}", case.name));
-        condition_is(&request, "CredentialsProvisionFailure", "False")
+        condition_is(request, "CredentialsProvisionFailure", "False")
             .unwrap_or_else(|why| panic!("{}: {why}", case.name));
         assert_eq!(request["status"]["provisioned"], true, "{}", case.name);
     }

@@ -13,7 +13,7 @@ use super::support::proxy::Proxy;
 use super::support::{aws_state, eventually};
 
 /// Long enough for a slow machine; a test that gets there at all gets there in a fraction of it.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 pub const REGION: &str = "eu-west-1";
 pub const ACCOUNT: &str = "123456789012";

@@ -54,7 +54,10 @@ fn dry_run(text: &str) -> super::support::Run {
     fs::write(&file, text).unwrap();
     let file = file.display().to_string();
     let how = ["--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"];
-    ControlPlane::shared().kubectl(&[&["apply", "-f", &file][..], &how].concat())
+    let mut run = ControlPlane::shared().kubectl(&[&["apply", "-f", &file][..], &how].concat());
+    // kubectl says so of what another test has applied the other way; it is nothing that the API server said.
+    run.stderr = run.stderr.lines().filter(|line| !line.contains("last-applied-configuration")).collect();
+    run
 }
 
 #[track_caller]
@@ -279,7 +282,7 @@ fn the_manifests_can_be_applied() {
         let run = dry_run(text);
         assert!(run.success(), "{what}: {}", run.stderr);
         // The namespace enforces the restricted Pod Security Standard; a Deployment that breaks it is only warned of.
-        assert!(!run.stderr.contains("would violate"), "{what}: {}", run.stderr);
+        assert!(!run.stderr.contains("Warning"), "{what}: {}", run.stderr);
         assert!(run.stdout.contains("deployment.apps/rolecall serverside-applied"), "{what}: {}", run.stdout);
     }
     let requests_crd = "name: credentialsrequests.cloudcredential.openshift.io";

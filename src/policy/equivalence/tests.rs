@@ -150,7 +150,7 @@ fn in_any_order(mut fields: Vec<(&str, Value)>, choices: &mut Choices) -> Value 
 }
 
 /// The ways in which one statement can be given another meaning.
-fn mutate(statement: &mut Value, way: usize, at: &Index) -> bool {
+fn mutate(statement: &mut Value, way: usize, at: Index) -> bool {
     let clause = if statement.get("Action").is_some() { "Action" } else { "NotAction" };
     match way {
         0 => statement["Effect"] = if statement["Effect"] == "Allow" { json!("Deny") } else { json!("Allow") },
@@ -217,7 +217,7 @@ proptest! {
         let original = statements[which].clone();
         // A statement that stands twice loses nothing when one of the two changes into the other; leave those out.
         prop_assume!(statements.iter().filter(|s| doc(&json!({"Statement": [s]})) == doc(&json!({"Statement": [original]}))).count() == 1);
-        prop_assume!(mutate(&mut statements[which], way, &at));
+        prop_assume!(mutate(&mut statements[which], way, at));
         let rest: Vec<_> = document["Statement"].as_array().unwrap().iter().enumerate().filter(|(i, _)| *i != which).collect();
         let becomes_another = rest.iter().any(|(_, s)| equivalent(&doc(&json!({"Statement": [s]})), &doc(&json!({"Statement": [mutated["Statement"][which]]}))));
         let was_another = rest.iter().any(|(_, s)| equivalent(&doc(&json!({"Statement": [s]})), &doc(&json!({"Statement": [original]}))));

@@ -192,7 +192,7 @@ fn the_proxy_makes_up_for_moto() {
 #[test]
 fn the_front_shows_a_public_bucket_over_https() {
     let (s3, bucket) = (aws_state::s3(), "front-shows");
-    create_bucket(&s3, bucket);
+    create_bucket(s3, bucket);
     let put = s3.put_object().bucket(bucket).key(".well-known/openid-configuration").content_type("application/json");
     block_on(put.body(ByteStream::from_static(b"{\"issuer\":1}")).send()).expect("PutObject");
 

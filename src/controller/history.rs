@@ -1,0 +1,72 @@
+//! What the passes over each ClusterIdentity leave behind for the timing of the next.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// By ClusterIdentity.
+#[derive(Default)]
+pub struct History(Mutex<HashMap<String, Past>>);
+
+#[derive(Default)]
+struct Past {
+    /// Unsettled passes in a row.
+    unsettled: u32,
+    /// No pass for this generation before this time.
+    held: Option<(Option<i64>, Instant)>,
+}
+
+impl History {
+    /// Counts a pass; how many unsettled ones there were in a row before it. A settled one starts anew.
+    pub fn count(&self, identity: &str, unsettled: bool) -> u32 {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !unsettled {
+            all.remove(identity);
+            return 0;
+        }
+        let past = all.entry(identity.to_owned()).or_default();
+        let before = past.unsettled;
+        past.unsettled = before.saturating_add(1);
+        before
+    }
+
+    /// Holds passes for a generation back for a while; a change of the spec is served at once.
+    pub fn hold(&self, identity: &str, generation: Option<i64>, wait: Duration) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(identity.to_owned()).or_default().held = Some((generation, Instant::now() + wait));
+    }
+
+    /// How long a pass for this generation is still held back.
+    pub fn too_soon(&self, identity: &str, generation: Option<i64>) -> Option<Duration> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (held, until) = all.get(identity)?.held?;
+        let wait = until.checked_duration_since(Instant::now())?;
+        // The timer may be a little early; that is no event.
+        (held == generation && wait > Duration::from_millis(20)).then_some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsettled_passes_are_counted_until_one_settles() {
+        let history = History::default();
+        assert_eq!([(); 3].map(|()| history.count("a", true)), [0, 1, 2]);
+        assert_eq!(history.count("b", true), 0);
+        assert_eq!(history.count("a", false), 0);
+        assert_eq!(history.count("a", true), 0);
+    }
+
+    #[test]
+    fn a_hold_is_for_one_generation() {
+        let history = History::default();
+        history.hold("a", Some(1), Duration::from_mins(1));
+        assert!(history.too_soon("a", Some(1)).is_some());
+        assert!(history.too_soon("a", Some(2)).is_none());
+        assert!(history.too_soon("b", Some(1)).is_none());
+        history.count("a", false);
+        assert!(history.too_soon("a", Some(1)).is_none());
+    }
+}

@@ -123,9 +123,15 @@ fn guardrails_refuse_what_asks_for_all_of_a_pattern() {
             "statementEntries": [{"effect": "Allow", "action": ["ec2:RunInstances", action], "resource": "*"}],
         }})
     };
-    for (action, refused) in
-        [("*", true), ("iam:*", true), ("IAM:**", true), ("iam:GetUser", false), ("iam:Get*", false), ("s3:*", false)]
-    {
+    for (action, refused) in [
+        ("*", true),
+        ("iam:*", true),
+        ("IAM:**", true),
+        ("iam:GetUser", false),
+        ("iam:Get*", false),
+        ("s3:*", false),
+        ("iam:?*", true),
+    ] {
         let desired = desire_of(spec(&json!({})), vec![request("a", &asks(action))]);
         let is = matches!(&desired.requests[0].verdict, RequestVerdict::Refused(RequestRefused::DeniedAction { .. }));
         assert_eq!(is, refused, "{action}");
@@ -169,7 +175,15 @@ fn the_spec_is_checked_without_a_schema_too() {
         (json!({"infraName": ""}), "spec.infraName"),
         (json!({"region": "moon"}), "spec.region"),
         (json!({"issuer": {"bucket": {"name": "a.b.c"}, "signingKeys": [{}]}}), "spec.issuer.bucket.name"),
+        (json!({"issuer": {"bucket": {"prefix": "a\"b"}, "signingKeys": [{}]}}), "spec.issuer.bucket.prefix"),
         (json!({"roles": {"path": "x"}}), "spec.roles.path"),
+        (json!({"roles": {"tags": {"a": "1", "A": "2"}}}), "spec.roles.tags"),
+        (json!({"roles": {"tags": {"name": "x"}}}), "spec.roles.tags"),
+        (json!({"roles": {"tags": {"team": "R&D"}}}), "spec.roles.tags"),
+        (
+            json!({"credentialsRequests": {"selector": {"matchExpressions": [{"key": "a", "operator": "in"}]}}}),
+            "spec.credentialsRequests.selector",
+        ),
     ] {
         let error = check_spec(&spec(&more)).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");

@@ -317,6 +317,95 @@ fn foreign_secrets_are_never_written() {
 }
 
 #[test]
+fn what_was_ours_under_another_name_or_account_makes_nothing_ours() {
+    let desired = desired();
+    let (id, wanted) = machine_api(&desired);
+    let mut observed = perfect(&desired);
+    let mut role = perfect_role(&wanted);
+    role.tags.clear();
+    observed.roles.insert(wanted.role.name.clone(), Seen::Known(Some(role)));
+
+    let untagged_by_someone = Prior(BTreeMap::from([(Subject::Role(id.clone()), wanted.role.fingerprint())]));
+    let healed = plan(&desired, &observed, &untagged_by_someone);
+    assert_eq!(names(&healed), ["TagRole"]);
+
+    for (field, value) in [("infraName", "prod-us"), ("account", "999999999999")] {
+        let mut other = inputs(spec(&serde_json::json!({})));
+        match field {
+            "account" => other.account = value.into(),
+            _ => other.spec.infra_name = value.into(),
+        }
+        let (_, elsewhere) = machine_api(&desire(&other).unwrap());
+        let prior = Prior(BTreeMap::from([(Subject::Role(id.clone()), elsewhere.role.fingerprint())]));
+        let foreign = plan(&desired, &observed, &prior);
+        assert!(foreign.steps.is_empty(), "{field}: {:?}", foreign.steps);
+        assert!(matches!(foreign.obstacle(&Subject::Role(id.clone())), Some(Obstacle::NotOurs { .. })), "{field}");
+    }
+}
+
+#[test]
+fn a_role_that_cannot_be_read_gets_no_secret_unless_it_was_ours() {
+    let desired = desired();
+    let (id, wanted) = machine_api(&desired);
+    let fault = Fault {
+        class: crate::observed::FaultClass::Denied,
+        action: "iam:GetRole".into(),
+        target: "role x".into(),
+        message: "AccessDenied".into(),
+    };
+    let mut observed = perfect(&desired);
+    observed.roles.insert(wanted.role.name.clone(), Seen::Unknown(fault));
+    observed.secrets.insert(wanted.secret.key.clone(), Seen::Known(SecretState::Absent));
+    let doubtful = plan(&desired, &observed, &Prior::default());
+    assert!(doubtful.steps.is_empty(), "{:?}", doubtful.steps);
+    let prior = Prior(BTreeMap::from([(Subject::Role(id), wanted.role.fingerprint())]));
+    assert_eq!(names(&plan(&desired, &observed, &prior)), ["WriteSecret"]);
+}
+
+#[test]
+fn conditional_denials_in_the_bucket_policy_are_someones_guard() {
+    let desired = desired();
+    let mut observed = perfect(&desired);
+    let mut policy = Document::parse(&desired.issuer.bucket.policy).unwrap();
+    let tls_only = r#"{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":false}}}}"#;
+    policy.statements.extend(Document::parse(tls_only).unwrap().statements);
+    bucket(&mut observed).policy = Seen::Known(Some(Ok(policy.clone())));
+    assert!(plan(&desired, &observed, &Prior::default()).steps.is_empty());
+
+    let deny_all = r#"{"Statement":{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*"}}"#;
+    policy.statements.extend(Document::parse(deny_all).unwrap().statements);
+    bucket(&mut observed).policy = Seen::Known(Some(Ok(policy)));
+    assert_eq!(names(&plan(&desired, &observed, &Prior::default())), ["PutBucketPolicy"]);
+}
+
+#[test]
+fn keys_that_cannot_be_read_at_first_sight_are_not_replaced() {
+    let desired = desired();
+    for document in [r#"{"keys":[{"kty":"RSA"}]}"#, "<html>", ""] {
+        let mut observed = perfect(&desired);
+        bucket(&mut observed).keys =
+            Seen::Known(Some(ObservedObject { body: document.into(), content_type: Some("application/json".into()) }));
+        let plan = plan(&desired, &observed, &Prior::default());
+        assert!(plan.steps.is_empty(), "{document}");
+        assert!(plan.obstacle(&Subject::Keys).unwrap().to_string().contains("cannot be read as a JWKS"));
+    }
+}
+
+#[test]
+fn an_answer_that_would_make_sts_refuse_is_told_from_no_answer() {
+    let desired = desired();
+    let fetched = |discovery: Fetched| {
+        let mut observed = perfect(&desired);
+        observed.fetched.as_mut().unwrap().discovery = discovery;
+        plan(&desired, &observed, &Prior::default()).verification
+    };
+    assert!(matches!(fetched(Fetched::Status(403)), Verification::Wrong(_)));
+    assert!(matches!(fetched(Fetched::Body(b"{}".to_vec())), Verification::Wrong(_)));
+    assert!(matches!(fetched(Fetched::Status(503)), Verification::Unreachable(_)));
+    assert!(matches!(fetched(Fetched::Unreachable("no route".into())), Verification::Unreachable(_)));
+}
+
+#[test]
 fn a_missing_namespace_holds_back_its_secret_alone() {
     let desired = desired();
     let mut observed = empty(&desired);

@@ -1,6 +1,7 @@
 //! Patterns with `*` (any run of characters, the empty one too) and `?` (any one character).
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::ops::RangeInclusive;
 
 /// One spelling for all spellings of a pattern that differ only in runs of wildcards: `**` is `*`, `*?` is `?*`.
 pub fn tidy(pattern: &str) -> String {
@@ -65,19 +66,17 @@ pub fn matches(pattern: &str, text: &str) -> bool {
 /// How many states of the product automaton are looked at before [`contains`] gives up.
 const MOST_STATES: usize = 20_000;
 
-/// Whether the `outer` patterns together match every text that `inner` matches. `more` are letters that texts are made
-/// of; the letters of the patterns and one that stands for all others (unless `more` says which there are) come along.
+/// Whether the `outer` patterns together match every text that `inner` matches. The wildcards of `inner` stand for the
+/// characters of `alphabet`; without one, for any: those that `outer` names, and one for all others.
 ///
 /// `None` when the question is too large to be decided (only patterns with many `?` after a `*` are).
-fn contains_over(outer: &[String], inner: &str, more: Option<std::ops::RangeInclusive<char>>) -> Option<bool> {
+fn contains_over(outer: &[String], inner: &str, alphabet: Option<RangeInclusive<char>>) -> Option<bool> {
     let outer: Vec<Vec<char>> = outer.iter().map(|pattern| tidy(pattern).chars().collect()).collect();
     let inner: Vec<char> = tidy(inner).chars().collect();
-    let mut letters: BTreeSet<char> = outer.iter().flatten().copied().filter(|c| !"*?".contains(*c)).collect();
-    match more {
-        Some(range) => letters.extend(range),
-        // A character that outer does not name stands for all the others.
-        None => drop(letters.insert('\u{10FFFF}')),
-    }
+    let letters: BTreeSet<char> = match alphabet {
+        Some(alphabet) => alphabet.collect(),
+        None => outer.iter().flatten().copied().filter(|c| !"*?".contains(*c)).chain(['\u{10FFFF}']).collect(),
+    };
     let start = (0, outer.iter().map(|pattern| closure(pattern, BTreeSet::from([0]))).collect::<Vec<_>>());
     let mut seen = HashSet::from([start.clone()]);
     let mut queue = VecDeque::from([start]);
@@ -108,7 +107,7 @@ pub fn contains(outer: &str, inner: &str) -> Option<bool> {
 
 /// Whether action patterns together allow every action that `denied` names; `None` when that is too large to be decided.
 ///
-/// Action names are never empty and begin with a letter, so `iam:?*`, or `iam:a*` to `iam:z*`, allow all of `iam:*`.
+/// Action names are made of letters and are never empty, so `iam:?*`, or `iam:a*` to `iam:z*`, allow all of `iam:*`.
 pub fn actions_contain(actions: &[String], denied: &str) -> Option<bool> {
     let denied = tidy_action(denied);
     let denied = match denied.split_once(':') {

@@ -275,22 +275,32 @@ fn a_foreign_provider_and_foreign_secrets_are_never_touched() {
             ),
         ),
         ("c-creds", "credentials: \"[default]\\nrole_arn = arn:aws:iam::123456789012:role/other\"".to_owned()),
+        // One for the very role that is wanted, by an older tool.
+        (
+            "e-creds",
+            format!(
+                "credentials: \"[default]\\nrole_arn = arn:aws:iam::123456789012:role/{}\\nweb_identity_token_file = /old\"",
+                scene.role_name("e")
+            ),
+        ),
     ] {
         scene.cluster.apply_ok(&format!(
             "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {}}}\nstringData:\n  {data}\n",
             scene.name
         ));
     }
-    let names = ["a-creds", "b-creds", "c-creds"];
+    let names = ["a-creds", "b-creds", "c-creds", "e-creds"];
     let secrets = names.map(|name| secret(&scene, name));
     scene.identity("");
-    for request in ["a", "b", "c", "d"] {
+    for request in ["a", "b", "c", "d", "e"] {
         scene.request(request);
     }
     scene.start();
     let message = await_reason(&scene, "ProviderReady", "False", "NotOurs");
     assert!(message.contains(&scene.provider_arn()), "{message}");
-    for (request, problem) in [("a", "an AWS access key"), ("b", "an AWS access key"), ("c", "someone else")] {
+    for (request, problem) in
+        [("a", "an AWS access key"), ("b", "an AWS access key"), ("c", "someone else"), ("e", "someone else")]
+    {
         let message = scene.await_request(request, "Conflict", "True");
         assert!(message.contains(problem) && message.contains(&format!("{request}-creds")), "{message}");
     }
@@ -302,14 +312,14 @@ fn a_foreign_provider_and_foreign_secrets_are_never_touched() {
     assert_eq!(aws_state::provider(&scene.provider_arn()), provider);
     assert!(scene.proxy.write_ops().iter().all(|op| !op.contains("OpenIDConnectProvider")));
 
-    // Adoption takes over a profile; key material is never overwritten.
+    // Adoption takes over a profile of the wanted role; key material and other roles' profiles are never overwritten.
     scene.identity("  adoption: Adopt\n");
-    scene.await_request("c", "Ready", "True");
+    scene.await_request("e", "Ready", "True");
     scene.await_condition("ProviderReady", "True");
     scene.passes(2);
-    for request in ["a", "b"] {
+    for (at, request) in ["a", "b", "c"].into_iter().enumerate() {
         assert_eq!(reason(&scene.request_object(request), "Conflict"), "ForeignSecret");
-        assert_eq!(secret(&scene, &format!("{request}-creds")), secrets[usize::from(request == "b")]);
+        assert_eq!(secret(&scene, &format!("{request}-creds")), secrets[at]);
     }
     nothing_leaked(&scene);
 }

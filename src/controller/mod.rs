@@ -22,10 +22,11 @@ use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use k8s_controller::LeaderElection;
 use kube::api::ListParams;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::store;
 use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +56,19 @@ pub struct Settings {
     pub lease: Option<Lease>,
     /// This replica's name.
     pub instance: String,
+}
+
+impl Settings {
+    /// The objects that are served: those of one namespace, or all.
+    fn served<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        }
+    }
 }
 
 /// The lease that replicas elect a leader by.
@@ -168,10 +182,7 @@ const SHUTDOWN: Duration = Duration::from_secs(20);
 /// Waits until both kinds are served, saying so instead of dying.
 async fn wait_for_crds(client: &Client, settings: &Settings, readiness: &Readiness) {
     loop {
-        let identities: Api<ClusterIdentity> = match &settings.namespace {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
-        };
+        let identities: Api<ClusterIdentity> = settings.served(client);
         let requests: Api<CredentialsRequest> = Api::all(client.clone());
         let one = ListParams::default().limit(1);
         let (identities, requests) = tokio::join!(identities.list_metadata(&one), requests.list_metadata(&one));
@@ -220,10 +231,7 @@ async fn lead(
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), ControllerError> {
-    let api: Api<GuardedIdentity> = match &settings.namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
+    let api: Api<GuardedIdentity> = settings.served(&client);
     let (identities, writer) = store();
     let (triggers, triggered) = mpsc::unbounded_channel();
     let (stores, mut watching) = watches::start(&client, identities.clone(), &triggers);
@@ -357,7 +365,8 @@ async fn contain<T>(future: impl Future<Output = T>) -> Result<T, String> {
 fn next_delay(context: &Context, identity: &ClusterIdentity, name: &str, ended: &Ended, now: Timestamp) -> Duration {
     let unsettled = context.history.count(name, ended.outcome.is_unsettled());
     let delay = ended.outcome.delay(identity.spec.drift_interval.0, unsettled);
-    if unsettled >= PATIENCE {
+    // A failed pass causes no events; one that changes the same thing again and again does.
+    if unsettled >= PATIENCE && matches!(ended.outcome, Outcome::Changed { .. }) {
         context.history.hold(name, identity.metadata.generation, delay);
     }
     // A key that is due to be dropped is dropped then, not an interval later.

@@ -12,8 +12,8 @@ use crate::desired::request::RequestId;
 use crate::desired::secret::SecretKey;
 use crate::desired::{Inputs, Wanted, desire};
 use crate::observed::{
-    BucketState, Contents, Fetched, FetchedDocuments, ObservedBucket, ObservedObject, ObservedProvider, ObservedRole,
-    ObservedSecret, SecretState, Seen,
+    BucketState, Contents, FaultClass, Fetched, FetchedDocuments, ObservedBucket, ObservedObject, ObservedProvider,
+    ObservedRole, ObservedSecret, SecretState, Seen,
 };
 use crate::policy::Document;
 use crate::release::manifests::{Manifest, read_file};
@@ -126,6 +126,10 @@ fn bucket(observed: &mut Observed) -> &mut ObservedBucket {
         Seen::Known(BucketState::Present(bucket)) => bucket,
         other => panic!("{other:?}"),
     }
+}
+
+fn unreadable(class: FaultClass) -> Fault {
+    Fault { class, action: "iam:GetRole".into(), target: "role x".into(), message: "no".into() }
 }
 
 fn machine_api(desired: &Desired) -> (RequestId, Wanted) {
@@ -267,12 +271,7 @@ fn a_published_key_that_nobody_knows_is_not_dropped_at_first_sight() {
 fn what_cannot_be_read_is_not_written() {
     let desired = desired();
     let (id, wanted) = machine_api(&desired);
-    let fault = Fault {
-        class: crate::observed::FaultClass::Throttled,
-        action: "iam:GetRole".into(),
-        target: "role x".into(),
-        message: "Throttling".into(),
-    };
+    let fault = unreadable(FaultClass::Throttled);
     let mut observed = perfect(&desired);
     observed.roles.insert(wanted.role.name.clone(), Seen::Unknown(fault.clone()));
     observed.provider = Seen::Unknown(fault.clone());
@@ -347,12 +346,7 @@ fn what_was_ours_under_another_name_or_account_makes_nothing_ours() {
 fn a_role_that_cannot_be_read_gets_no_secret_unless_it_was_ours() {
     let desired = desired();
     let (id, wanted) = machine_api(&desired);
-    let fault = Fault {
-        class: crate::observed::FaultClass::Denied,
-        action: "iam:GetRole".into(),
-        target: "role x".into(),
-        message: "AccessDenied".into(),
-    };
+    let fault = unreadable(FaultClass::Denied);
     let mut observed = perfect(&desired);
     observed.roles.insert(wanted.role.name.clone(), Seen::Unknown(fault));
     observed.secrets.insert(wanted.secret.key.clone(), Seen::Known(SecretState::Absent));

@@ -32,6 +32,14 @@ pub struct ObservedAws {
     pub roles: BTreeMap<String, Seen<Option<ObservedRole>>>,
 }
 
+impl ObservedAws {
+    /// Whether both documents lie in the bucket: before that, fetching them over HTTPS proves nothing.
+    pub fn has_documents(&self) -> bool {
+        let there = |object: &Seen<Option<ObservedObject>>| matches!(object, Seen::Known(Some(_)));
+        matches!(&self.bucket, Seen::Known(BucketState::Present(bucket)) if there(&bucket.discovery) && there(&bucket.keys))
+    }
+}
+
 /// Reads all that a plan needs of AWS.
 pub async fn observe(clients: &Clients, account: &str, desired: &Desired) -> ObservedAws {
     let names: Vec<String> = desired.wanted().map(|(_, wanted)| wanted.role.name.clone()).collect();

@@ -14,7 +14,7 @@ use crate::aws::meter::Meter;
 use crate::aws::{Connection, observe};
 use crate::desired::keys::KeySource;
 use crate::desired::{Inputs, desire};
-use crate::observed::{BucketState, Observed, Seen};
+use crate::observed::Observed;
 use crate::plan::{Prior, plan};
 use crate::release::inclusion::Inclusion;
 use crate::release::manifests::{LARGEST_FILE, Manifest, read_file};
@@ -86,10 +86,8 @@ async fn show(
     };
     let desired = desire(&inputs)?;
     let aws = Box::pin(observe::observe(&clients, &account, &desired)).await;
-    let fetched = match &aws.bucket {
-        Seen::Known(BucketState::Present(_)) => Some(AnonymousReader::new().fetch(&desired.issuer.url).await),
-        _ => None,
-    };
+    let fetched =
+        if aws.has_documents() { Some(AnonymousReader::new().fetch(&desired.issuer.url).await) } else { None };
     let observed = Observed {
         bucket: aws.bucket,
         provider: aws.provider,

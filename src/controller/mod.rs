@@ -12,6 +12,7 @@ mod status;
 mod verdicts;
 mod watches;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,13 +27,14 @@ use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::store;
 use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{ClusterIdentity, CredentialsRequest};
 use crate::aws::Connection;
 use crate::aws::anonymous::AnonymousReader;
+use gather::full_name;
 use history::History;
 use metrics::{Metrics, Standing};
 use outcome::Outcome;
@@ -108,8 +110,6 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 /// From so many unsettled passes in a row on, events alone bring no pass before the delay is over: something else
 /// writes what Rolecall writes, and its events would make the two go faster and faster.
 const PATIENCE: u32 = 4;
-/// Delay after the API server could not be written to.
-const KUBERNETES_RETRY: Duration = Duration::from_secs(5);
 
 /// Runs until `stop` is cancelled.
 pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> Result<(), ControllerError> {
@@ -261,7 +261,7 @@ async fn lead(
     });
     let context_of_filling = context.clone();
     let known = stores.clone();
-    context.metrics.set_known(move || known.well_formed().iter().map(pass::name).collect());
+    context.metrics.set_known(move || known.well_formed().iter().map(full_name).collect());
     let triggered = futures::stream::unfold(triggered, |mut triggered| async move {
         triggered.recv().await.map(|identity| (identity, triggered))
     });
@@ -296,7 +296,7 @@ async fn lead(
     result
 }
 
-async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Result<Action, kube::Error> {
+async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Result<Action, Infallible> {
     context.until_filled().await;
     let identity = match &guarded.0 {
         Ok(identity) => identity,
@@ -311,7 +311,7 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
     }
     let mut identity = identity.clone();
     context.shared.publisher.freshen(&mut identity);
-    let name = pass::name(&identity);
+    let name = full_name(&identity);
     if let Some(wait) = context.history.too_soon(&name, identity.metadata.generation) {
         return Ok(Action::requeue(wait));
     }
@@ -342,13 +342,13 @@ async fn pass_within_bounds(context: &Arc<Context>, identity: &ClusterIdentity, 
             pass::given_up(&context.shared, identity, Outcome::TimedOut, &message, now).await
         }
         Err(panic) => {
-            tracing::error!(identity = pass::name(identity), panic, "a pass panicked; please report this");
+            tracing::error!(identity = full_name(identity), panic, "a pass panicked; please report this");
             let message = format!("a pass ended in a defect of Rolecall: {panic}");
             pass::given_up(&context.shared, identity, Outcome::Panicked, &message, now).await
         }
     };
     result.unwrap_or_else(|error| {
-        tracing::warn!(identity = pass::name(identity), %error, "a status could not be written");
+        tracing::warn!(identity = full_name(identity), %error, "a status could not be written");
         let fault = crate::kubernetes::errors::fault("patch status", "a status", &error);
         Ended::without_status(Outcome::NotWritten(fault.class), identity)
     })
@@ -393,11 +393,14 @@ fn standing(ended: &Ended, now: Timestamp) -> Standing {
     }
 }
 
-/// Nothing fails a pass but the defect of a pass that could not even be told.
-#[allow(clippy::needless_pass_by_value, reason = "the signature is the controller's")]
-fn error_policy(guarded: Arc<GuardedIdentity>, error: &kube::Error, _: Arc<Context>) -> Action {
-    tracing::warn!(identity = guarded.name_any(), %error, "a pass failed; tried again soon");
-    Action::requeue(KUBERNETES_RETRY)
+/// What happens in a pass is an outcome, never an error.
+#[allow(
+    clippy::needless_pass_by_value,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is the controller's"
+)]
+fn error_policy(_: Arc<GuardedIdentity>, error: &Infallible, _: Arc<Context>) -> Action {
+    match *error {}
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::Mutex;
 
-use super::gather::{self, Requests, full_name};
+use super::gather::{self, Requests};
 use super::outcome::Outcome;
 use super::publish::Publisher;
 use super::verdicts::{outcome, states};
@@ -24,7 +24,7 @@ use crate::desired::request::RequestRefused;
 use crate::desired::secret::SecretKey;
 use crate::desired::{Desired, IdentityRefused, Inputs, RequestVerdict, desire};
 use crate::kubernetes;
-use crate::observed::{BucketState, FaultClass, Observed, ObservedSecret, SecretState, Seen};
+use crate::observed::{FaultClass, Observed, ObservedSecret, SecretState, Seen};
 use crate::plan::{Change, plan};
 
 /// How long an account's quota is believed: people have it raised when a request was refused for it.
@@ -196,15 +196,7 @@ async fn look(shared: &Arc<Shared>, clients: &Clients, account: &str, desired: &
         .buffer_unordered(SIDE_BY_SIDE)
         .collect();
     let (aws, secrets) = tokio::join!(observe(clients, account, desired), secrets);
-    // Fetching proves something only when there are documents to fetch.
-    let fetched = match &aws.bucket {
-        Seen::Known(BucketState::Present(bucket))
-            if matches!(bucket.discovery, Seen::Known(Some(_))) && matches!(bucket.keys, Seen::Known(Some(_))) =>
-        {
-            Some(shared.reader.fetch(&desired.issuer.url).await)
-        }
-        _ => None,
-    };
+    let fetched = if aws.has_documents() { Some(shared.reader.fetch(&desired.issuer.url).await) } else { None };
     Observed { bucket: aws.bucket, provider: aws.provider, roles: aws.roles, secrets, fetched }
 }
 
@@ -229,9 +221,4 @@ async fn secret(shared: &Arc<Shared>, key: &SecretKey) -> Seen<SecretState> {
         Err(fault) if fault.class == FaultClass::NotFound => Seen::Known(SecretState::NamespaceMissing),
         Err(fault) => Seen::Unknown(fault),
     }
-}
-
-/// The name under which a pass is counted and logged.
-pub fn name(identity: &ClusterIdentity) -> String {
-    full_name(identity)
 }

@@ -138,10 +138,7 @@ fn upstream(conditions: &mut Conditions<'_>, wants: &Wants<'_>, problems: &[Stri
     let conflict = wants.obstacles.iter().find(|obstacle| is_conflict(obstacle));
     let conflict = conflict.map(|obstacle| (super::outcome::obstacle_reason(obstacle), obstacle.to_string()));
     conditions.abnormal(types::CONFLICT, conflict, no_conflict());
-    let unreadable = wants.obstacles.iter().filter_map(|obstacle| match obstacle {
-        Obstacle::Unreadable(fault) => Some(fault),
-        _ => None,
-    });
+    let unreadable = wants.obstacles.iter().filter_map(|obstacle| obstacle.unreadable());
     let denied = wants.failures.iter().copied().chain(unreadable).any(|fault| fault.class == FaultClass::Denied);
     conditions.abnormal(
         types::INSUFFICIENT_CLOUD_CREDS,

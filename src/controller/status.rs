@@ -6,18 +6,19 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::outcome::{Outcome, fault_reason, obstacle_needs_person, obstacle_reason, refused_reason, verification};
-use super::verdicts::{RequestState, Standing, Wants, is_passing};
+use super::verdicts::{RequestState, Standing, Wants, is_passing, is_unread};
 use crate::api::cluster_identity::{DriftEntry, PendingChange, PublishedKey, RoleCounts};
 use crate::api::{ClusterIdentityStatus, conditions as types};
 use crate::apply::Evidence;
 use crate::desired::Desired;
 use crate::desired::keys::retire_at;
 use crate::observed::{Fault, FaultClass};
+use crate::plan::drift::cut;
 use crate::plan::{Difference, Obstacle, Step, Subject, Verification};
 
 /// How many problems a message tells; the rest is counted.
 const MOST_TOLD: usize = 10;
-/// Longest problem in a message, in characters.
+/// Longest problem in a message, in characters: it may quote what a user wrote.
 const LONGEST_PROBLEM: usize = 600;
 /// How many entries of drift and of pending changes status holds.
 const MOST_ENTRIES: usize = 100;
@@ -124,13 +125,12 @@ pub fn after_pass(
 fn only_unread(evidence: &Evidence, states: &[RequestState<'_>]) -> bool {
     let plan = evidence.plan();
     let refused = states.iter().any(|state| matches!(state.standing, Standing::Refused(_)));
-    let unread = |obstacle: &Obstacle| matches!(obstacle, Obstacle::Unreadable(fault) if is_passing(fault.class));
     let mut obstacles = plan.obstacles.iter().map(|(_, obstacle)| obstacle);
     plan.steps.is_empty()
         && !refused
         && !matches!(plan.verification, Verification::Wrong(_))
-        && obstacles.clone().any(unread)
-        && obstacles.all(|obstacle| unread(obstacle) || matches!(obstacle, Obstacle::WaitsFor(_)))
+        && obstacles.clone().any(is_unread)
+        && obstacles.all(|obstacle| is_unread(obstacle) || matches!(obstacle, Obstacle::WaitsFor(_)))
 }
 
 /// The status after a pass that ended before there was a plan. Older verdicts stay, and are marked.
@@ -241,17 +241,10 @@ pub fn request_problems<'a>(wants: &'a Wants<'a>) -> impl Iterator<Item = String
     obstacles.chain(wants.failures.iter().map(ToString::to_string))
 }
 
-/// A text that may quote what a user wrote, of a length that status can hold ten of.
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_PROBLEM) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
 /// The first problems, and how many more there are.
 pub fn summarise(problems: &[String]) -> String {
-    let told = problems.iter().take(MOST_TOLD).map(|problem| cut(problem)).collect::<Vec<_>>().join("; ");
+    let told =
+        problems.iter().take(MOST_TOLD).map(|problem| cut(problem, LONGEST_PROBLEM)).collect::<Vec<_>>().join("; ");
     match problems.len().saturating_sub(MOST_TOLD) {
         0 => told,
         more => format!("{told}; and {more} more"),
@@ -287,7 +280,7 @@ fn part(conditions: &mut Conditions<'_>, evidence: &Evidence, type_: &str, subje
     if let Some(obstacle) = gravest {
         let (reason, message) = (obstacle_reason(obstacle), texts(&obstacles));
         return match obstacle {
-            Obstacle::Unreadable(fault) if is_passing(fault.class) => conditions.keep(type_, reason, &message),
+            obstacle if is_unread(obstacle) => conditions.keep(type_, reason, &message),
             _ => conditions.set(type_, Says { status: Some(false), reason, message }),
         };
     }
@@ -366,11 +359,8 @@ fn drifted(conditions: &mut Conditions<'_>, drift: &[DriftEntry]) {
 }
 
 fn permissions(conditions: &mut Conditions<'_>, evidence: &Evidence) {
-    let denied: BTreeSet<&str> = faults(evidence)
-        .into_iter()
-        .filter(|fault| fault.class == FaultClass::Denied)
-        .map(|fault| fault.action.as_str())
-        .collect();
+    let denied: BTreeSet<&str> =
+        faults(evidence).filter(|fault| fault.class == FaultClass::Denied).map(|fault| fault.action.as_str()).collect();
     let says = if denied.is_empty() {
         Says { status: Some(true), reason: "Sufficient", message: "no call was denied".into() }
     } else {
@@ -381,15 +371,7 @@ fn permissions(conditions: &mut Conditions<'_>, evidence: &Evidence) {
 }
 
 fn freshness(conditions: &mut Conditions<'_>, evidence: &Evidence) {
-    let unread: Vec<&Fault> = evidence
-        .plan()
-        .obstacles
-        .iter()
-        .filter_map(|(_, obstacle)| match obstacle {
-            Obstacle::Unreadable(fault) if is_passing(fault.class) => Some(fault),
-            _ => None,
-        })
-        .collect();
+    let unread: Vec<&Fault> = evidence.plan().unreadable().filter(|fault| is_passing(fault.class)).collect();
     let says = match unread.first() {
         None => Says { status: Some(true), reason: "Read", message: "AWS was read within the interval".into() },
         Some(fault) => Says {
@@ -401,12 +383,8 @@ fn freshness(conditions: &mut Conditions<'_>, evidence: &Evidence) {
     conditions.set(types::SNAPSHOT_FRESH, says);
 }
 
-fn faults(evidence: &Evidence) -> Vec<&Fault> {
-    let unreadable = evidence.plan().obstacles.iter().filter_map(|(_, obstacle)| match obstacle {
-        Obstacle::Unreadable(fault) => Some(fault),
-        _ => None,
-    });
-    evidence.failures().into_iter().map(|(_, fault)| fault).chain(unreadable).collect()
+fn faults(evidence: &Evidence) -> impl Iterator<Item = &Fault> {
+    evidence.failures().into_iter().map(|(_, fault)| fault).chain(evidence.plan().unreadable())
 }
 
 fn role_counts(states: &[RequestState<'_>]) -> RoleCounts {

@@ -4,7 +4,7 @@ use crate::apply::Evidence;
 use crate::desired::request::{RequestId, RequestRefused};
 use crate::desired::{Desired, DesiredRequest, Ignored, RequestVerdict, Wanted};
 use crate::observed::{Fault, FaultClass};
-use crate::plan::{Cause, Difference, Obstacle, Step, Subject, Verification};
+use crate::plan::{Difference, Obstacle, Step, Subject, Verification, drift_among};
 
 use super::outcome::{Outcome, class_needs_person, obstacle_needs_person};
 
@@ -59,20 +59,23 @@ impl Wants<'_> {
 
     /// Whether nothing can be said because AWS or the cluster could not be read, for a passing reason.
     pub fn is_unread(&self) -> bool {
-        let unread = |obstacle: &&Obstacle| matches!(obstacle, Obstacle::Unreadable(fault) if is_passing(fault.class));
-        self.steps.is_empty() && self.obstacles.iter().any(unread)
+        self.steps.is_empty() && self.obstacles.iter().any(|obstacle| is_unread(obstacle))
     }
 
     /// What someone else changed.
     pub fn drift(&self) -> impl Iterator<Item = (&Step, &Difference)> {
-        let drifted = self.steps.iter().filter(|step| step.cause == Cause::Drift);
-        drifted.flat_map(|step| step.differences.iter().map(move |difference| (*step, difference)))
+        drift_among(self.steps.iter().copied())
     }
 }
 
 /// Whether a fault says nothing about what was to be read, only that it could not be.
 pub const fn is_passing(class: FaultClass) -> bool {
     matches!(class, FaultClass::Throttled | FaultClass::Server | FaultClass::Network | FaultClass::Credentials)
+}
+
+/// Whether an obstacle is only that something could not be read, for a passing reason.
+pub fn is_unread(obstacle: &Obstacle) -> bool {
+    obstacle.unreadable().is_some_and(|fault| is_passing(fault.class))
 }
 
 /// The state of every request.
@@ -106,12 +109,8 @@ fn wants<'a>(id: &'a RequestId, wanted: &'a Wanted, evidence: &'a Evidence) -> W
 /// How the pass ended, the gravest first.
 pub fn outcome(evidence: &Evidence, states: &[RequestState<'_>]) -> Outcome {
     let plan = evidence.plan();
-    let unreadable = plan.obstacles.iter().filter_map(|(_, obstacle)| match obstacle {
-        Obstacle::Unreadable(fault) => Some(fault.class),
-        _ => None,
-    });
-    let classes: Vec<FaultClass> =
-        evidence.failures().into_iter().map(|(_, fault)| fault.class).chain(unreadable).collect();
+    let failed = evidence.failures().into_iter().map(|(_, fault)| fault);
+    let classes: Vec<FaultClass> = failed.chain(plan.unreadable()).map(|fault| fault.class).collect();
     let gravest = classes.iter().copied().find(|class| class_needs_person(*class)).or(classes.first().copied());
     if let Some(class) = gravest {
         return Outcome::Failed(class);

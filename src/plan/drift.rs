@@ -102,15 +102,16 @@ const LONGEST_SIDE: usize = 300;
 
 impl Difference {
     /// A difference in words, cut to a length that status can hold.
-    pub fn new(field: Field, found: impl Into<String>, wanted: impl Into<String>) -> Self {
-        Self { field, found: cut(found.into()), wanted: cut(wanted.into()) }
+    pub fn new(field: Field, found: impl AsRef<str>, wanted: impl AsRef<str>) -> Self {
+        Self { field, found: cut(found.as_ref(), LONGEST_SIDE), wanted: cut(wanted.as_ref(), LONGEST_SIDE) }
     }
 }
 
-fn cut(text: String) -> String {
-    match text.char_indices().nth(LONGEST_SIDE) {
+/// A text of at most so many characters; one that was cut ends in an ellipsis.
+pub fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
         Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
+        None => text.to_owned(),
     }
 }
 

@@ -27,12 +27,12 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, observed: &Observed)
     }
     let issuer_is_ours = match &observed.bucket {
         Seen::Unknown(fault) => {
-            obstruct_documents(draft, &Obstacle::Unreadable(fault.clone()));
+            obstruct_bucket(draft, Obstacle::Unreadable(fault.clone()));
             false
         }
         Seen::Known(BucketState::Forbidden(fault)) => {
             let (bucket, fault) = (wanted.bucket.name.clone(), fault.message.clone());
-            obstruct_documents(draft, &Obstacle::BucketForbidden { bucket, fault });
+            obstruct_bucket(draft, Obstacle::BucketForbidden { bucket, fault });
             false
         }
         Seen::Known(BucketState::Absent) => create_bucket(draft, desired),
@@ -41,8 +41,9 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, observed: &Observed)
     compare_provider(draft, &wanted.provider, &observed.provider, issuer_is_ours);
 }
 
-fn obstruct_documents(draft: &mut Draft, obstacle: &Obstacle) {
-    draft.obstruct(&BUCKET, obstacle.clone());
+/// Something stands before the bucket, and so before what lies in it.
+fn obstruct_bucket(draft: &mut Draft, obstacle: Obstacle) {
+    draft.obstruct(&BUCKET, obstacle);
     draft.obstruct(&Subject::Discovery, Obstacle::WaitsFor("the bucket"));
     draft.obstruct(&Subject::Keys, Obstacle::WaitsFor("the bucket"));
 }
@@ -75,13 +76,12 @@ fn compare_bucket(draft: &mut Draft, desired: &Desired, found: &ObservedBucket) 
     // Our policy opens the whole bucket to the public: one with anything else in it is not even adopted.
     let holds_others = found.contents == Contents::Others && !draft.was_ours(&BUCKET);
     if !half_made && (holds_others || !draft.may_change(&BUCKET, &found.tags)) {
-        if holds_others && draft.adopt {
-            draft.obstruct(&BUCKET, Obstacle::BucketInUse(wanted.name.clone()));
+        let obstacle = if holds_others && draft.adopt {
+            Obstacle::BucketInUse(wanted.name.clone())
         } else {
-            draft.not_ours(&BUCKET, format!("bucket {}", wanted.name));
-        }
-        draft.obstruct(&Subject::Discovery, Obstacle::WaitsFor("the bucket"));
-        draft.obstruct(&Subject::Keys, Obstacle::WaitsFor("the bucket"));
+            draft.not_ours(format!("bucket {}", wanted.name))
+        };
+        obstruct_bucket(draft, obstacle);
         return false;
     }
     let missing = drift::missing_tags(&found.tags, &wanted.tags);
@@ -181,7 +181,8 @@ fn compare_provider(
         Ok(Some(found)) => found,
     };
     if without_scheme(&found.url) != wanted.host_and_path() || !draft.may_change(&PROVIDER, &found.tags) {
-        return draft.not_ours(&PROVIDER, format!("OIDC provider {}", wanted.arn));
+        let obstacle = draft.not_ours(format!("OIDC provider {}", wanted.arn));
+        return draft.obstruct(&PROVIDER, obstacle);
     }
     let missing = drift::missing_iam_tags(&found.tags, &wanted.tags);
     if !missing.is_empty() {
@@ -190,8 +191,7 @@ fn compare_provider(
     }
     let have: BTreeSet<&String> = found.audiences.iter().collect();
     let want: BTreeSet<&String> = wanted.audiences.iter().collect();
-    let difference =
-        |found: &str, wanted: &str| vec![Difference::new(Field::Audiences, found.to_owned(), wanted.to_owned())];
+    let difference = |found: &str, wanted: &str| vec![Difference::new(Field::Audiences, found, wanted)];
     for audience in want.difference(&have) {
         let change = Change::AddAudience { arn: wanted.arn.clone(), audience: (*audience).clone() };
         draft.update(&PROVIDER, change, difference(&format!("no {audience}"), audience));

@@ -114,6 +114,23 @@ pub enum Obstacle {
     Unreadable(Fault),
 }
 
+impl Obstacle {
+    /// The fault of something that could not be read.
+    pub const fn unreadable(&self) -> Option<&Fault> {
+        match self {
+            Self::Unreadable(fault) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+/// The differences among steps that are someone else's doing.
+pub fn drift_among<'a>(steps: impl Iterator<Item = &'a Step>) -> impl Iterator<Item = (&'a Step, &'a Difference)> {
+    steps
+        .filter(|step| step.cause == Cause::Drift)
+        .flat_map(|step| step.differences.iter().map(move |difference| (step, difference)))
+}
+
 /// Compares. Pure, total, and the same for the same arguments.
 pub fn plan(desired: &Desired, observed: &Observed, prior: &Prior) -> Plan {
     let mut draft = Draft::new(desired, prior);
@@ -139,10 +156,12 @@ impl Plan {
 
     /// The differences that are someone else's doing.
     pub fn drift(&self) -> impl Iterator<Item = (&Step, &Difference)> {
-        self.steps
-            .iter()
-            .filter(|step| step.cause == Cause::Drift)
-            .flat_map(|step| step.differences.iter().map(move |difference| (step, difference)))
+        drift_among(self.steps.iter())
+    }
+
+    /// The faults of all that could not be read.
+    pub fn unreadable(&self) -> impl Iterator<Item = &Fault> {
+        self.obstacles.iter().filter_map(|(_, obstacle)| obstacle.unreadable())
     }
 
     /// Whether nothing is to be done for a subject and nothing stands in its way.
@@ -235,8 +254,7 @@ impl<'a> Draft<'a> {
         self.obstacles.push((subject.clone(), obstacle));
     }
 
-    fn not_ours(&mut self, subject: &Subject, what: String) {
-        let tag = self.owner_tag.to_owned();
-        self.obstruct(subject, Obstacle::NotOurs { what, tag });
+    fn not_ours(&self, what: String) -> Obstacle {
+        Obstacle::NotOurs { what, tag: self.owner_tag.to_owned() }
     }
 }

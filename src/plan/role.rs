@@ -27,7 +27,8 @@ pub(super) fn compare(
 
 fn compare_present(draft: &mut Draft, subject: &Subject, wanted: &DesiredRole, found: &ObservedRole) {
     if !draft.may_change(subject, &found.tags) {
-        return draft.not_ours(subject, format!("role {}", wanted.name));
+        let obstacle = draft.not_ours(format!("role {}", wanted.name));
+        return draft.obstruct(subject, obstacle);
     }
     if found.path != wanted.path {
         let obstacle =

@@ -1,6 +1,6 @@
 # What is needed beside Rust: bash, Go (for the Kubernetes control plane), Python 3, openssl and, for the demo, curl.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint crds clean
+.PHONY: help demo test bench lint crds clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -11,8 +11,14 @@ demo: ## run Rolecall against a real Kubernetes API and an emulated AWS (under a
 	tests/demo
 
 test: ## run all tests
-	tests/setup controlplane emulators
-	cargo test
+	tests/setup controlplane emulators controller-manager
+	@# Most integration tests wait most of the time, so more of them run than there are processors.
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test
+
+bench: ## measure calls, times and memory (docs/performance.md; about half an hour, most of it building)
+	tests/setup controlplane
+	cargo build --release
+	cargo bench --profile measure --bench operator -- $(BENCH)
 
 lint: ## check formatting, clippy and, where cargo-deny is installed, dependencies
 	cargo fmt --check

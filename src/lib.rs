@@ -13,5 +13,6 @@ pub mod kubernetes;
 pub mod observed;
 pub mod plan;
 pub mod policy;
+pub mod registry;
 pub mod release;
 pub mod report;

@@ -67,6 +67,11 @@ pub struct ClusterIdentitySpec {
     #[serde(default)]
     pub adoption: Adoption,
 
+    /// What becomes of roles and Secrets that no request asks for any more, and of everything when this object is
+    /// deleted. `Retain` leaves them and says so; `Delete` removes what carries this cluster's mark.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+
     /// How often AWS is read when nothing else happens (`5m`; at least 1s, at most 24h).
     #[serde(default = "default_drift_interval")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("driftInterval must be between 1s and 24h"))]
@@ -77,14 +82,26 @@ fn default_drift_interval() -> GoDuration {
     GoDuration::from_secs(300)
 }
 
-/// Which AWS account to act in.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
+/// Which AWS account to act in, and as whom.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[x_kube(validation = Rule::new("!has(self.externalID) || has(self.assumeRoleARN)").message("externalID is for assumeRoleARN: set both or neither"))]
 #[serde(rename_all = "camelCase")]
 pub struct AwsAccount {
     /// A guard: refuse to act in any other account.
     #[serde(default, rename = "accountID", skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9]{12}$"))]
     pub account_id: Option<String>,
+
+    /// A role to assume for everything that is done in AWS for this cluster; by default the operator acts as itself.
+    #[serde(default, rename = "assumeRoleARN", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = "^arn:[a-z-]+:iam::[0-9]{12}:role/.+$"))]
+    pub assume_role_arn: Option<String>,
+
+    /// The external ID that the role's trust policy asks for. It is no secret (AWS shows it to whoever may read the
+    /// role), but should be unique to this management cluster.
+    #[serde(default, rename = "externalID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 1224), regex(pattern = "^[A-Za-z0-9_+=,.@:/-]*$"))]
+    pub external_id: Option<String>,
 }
 
 /// The issuer of the cluster's service-account tokens.
@@ -250,12 +267,26 @@ pub struct Guardrails {
     #[serde(default = "default_secret_namespaces")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
     pub allowed_secret_namespaces: Vec<String>,
+
+    /// A brake on `deletionPolicy: Delete`: when more roles than this are left over at once, none is deleted and status
+    /// says so. It does not hold the deletion of the ClusterIdentity itself.
+    #[serde(default = "default_max_deletions")]
+    #[schemars(range(min = 0, max = 10000))]
+    pub max_deletions_per_pass: u32,
 }
 
 impl Default for Guardrails {
     fn default() -> Self {
-        Self { denied_actions: default_denied_actions(), allowed_secret_namespaces: default_secret_namespaces() }
+        Self {
+            denied_actions: default_denied_actions(),
+            allowed_secret_namespaces: default_secret_namespaces(),
+            max_deletions_per_pass: default_max_deletions(),
+        }
     }
+}
+
+const fn default_max_deletions() -> u32 {
+    3
 }
 
 fn default_denied_actions() -> Vec<String> {
@@ -297,6 +328,16 @@ pub enum Adoption {
     OwnedOnly,
     /// Mark them and make them right.
     Adopt,
+}
+
+/// What becomes of what is no longer asked for.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Leave it and report it.
+    #[default]
+    Retain,
+    /// Delete it when it carries this cluster's mark.
+    Delete,
 }
 
 /// What Rolecall found and did.
@@ -349,6 +390,9 @@ pub struct RoleCounts {
     pub ready: i32,
     /// Changed by someone else.
     pub drifted: i32,
+    /// Ours by their mark, and asked for by no request.
+    #[serde(default)]
+    pub orphaned: i32,
     /// `ready/desired`, for the printer column.
     pub summary: String,
 }

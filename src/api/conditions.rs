@@ -23,6 +23,9 @@ pub const OPERATOR_PERMISSIONS: &str = "OperatorPermissionsSufficient";
 /// AWS was read within the interval.
 pub const SNAPSHOT_FRESH: &str = "SnapshotFresh";
 
+/// Upstream's name: roles or Secrets that carry the cluster's mark are asked for by no request. Absent when not true.
+pub const ORPHANED: &str = "OrphanedCloudResource";
+
 /// Something that is not ours stands where a request's role or Secret belongs.
 pub const CONFLICT: &str = "Conflict";
 /// Upstream: the namespace of `secretRef` does not exist.

@@ -13,5 +13,8 @@ pub use duration::GoDuration;
 /// never provisioned.
 pub const RELEASE_LABEL: &str = "rolecall.dev/release";
 
+/// Finalizer of a ClusterIdentity whose deletion is to take what it owns in AWS along.
+pub const TEARDOWN_FINALIZER: &str = "rolecall.dev/teardown";
+
 /// Label on a Secret or ConfigMap that holds signing keys: a change is seen at once, not at the next interval.
 pub const SIGNING_KEY_LABEL: &str = "rolecall.dev/signing-key";

@@ -1,14 +1,18 @@
 //! Executes a plan. Everything that is ever written, to AWS or to a target cluster, is written from here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{FutureExt, StreamExt, stream};
+use jiff::Timestamp;
 use kube::Client;
 
 use crate::api::cluster_identity::ManagementPolicy;
-use crate::aws::{self, Clients};
+use crate::aws::{self, Session};
+use crate::desired::request::RequestId;
+use crate::desired::secret::SecretKey;
 use crate::kubernetes;
-use crate::observed::Fault;
-use crate::plan::{Change, Plan, Step, Subject, Withheld};
+use crate::observed::{Fault, FaultClass};
+use crate::plan::{Cause, Change, Plan, Settling, Step, Subject, Withheld};
 
 /// What became of a plan. It can only be made by [`apply`].
 #[derive(Debug, Clone)]
@@ -58,6 +62,29 @@ impl Evidence {
             .collect()
     }
 
+    /// What reads may not show yet: what the plan left so, and what was made or found to exist since.
+    pub fn settling(&self, now: Timestamp) -> Settling {
+        let mut settling = self.plan().settling.clone();
+        let Self::Applied(Applied { plan, results }) = self else { return settling };
+        for (step, result) in plan.steps.iter().zip(results) {
+            match result {
+                StepResult::Done => settling.made(step, now),
+                StepResult::Failed(fault) if fault.class == FaultClass::Conflict && step.change.is_creation() => {
+                    settling.found_existing(step, now);
+                }
+                // One of its attempts may have taken effect.
+                StepResult::Failed(Fault {
+                    class: FaultClass::Network | FaultClass::Server | FaultClass::Throttled,
+                    ..
+                }) if step.change.is_creation() => {
+                    settling.may_have_made(now);
+                }
+                _ => {}
+            }
+        }
+        settling
+    }
+
     /// The steps whose changes were made.
     pub fn made(&self) -> Vec<&Step> {
         let Self::Applied(applied) = self else { return Vec::new() };
@@ -69,12 +96,13 @@ impl Evidence {
 /// Where changes go.
 pub struct Targets<'a> {
     /// AWS.
-    pub aws: &'a Clients,
-    /// The account that everything must belong to.
-    pub account: &'a str,
+    pub aws: &'a Session,
     /// The target cluster; `None` for a plan without Secrets.
     pub cluster: Option<&'a Client>,
 }
+
+/// How many subjects are changed side by side; AWS calls are bounded by the account's budget besides.
+const SIDE_BY_SIDE: usize = 16;
 
 /// Carries out a plan, or withholds it when its ClusterIdentity only observes.
 pub async fn carry_out(targets: &Targets<'_>, plan: Plan) -> Evidence {
@@ -84,50 +112,127 @@ pub async fn carry_out(targets: &Targets<'_>, plan: Plan) -> Evidence {
     }
 }
 
-/// Makes the changes in order. A failure stops what rests on it and nothing else.
+/// Makes the changes: stage by stage in order, within a stage lane by lane side by side, within a lane in order. A
+/// failure stops what rests on it and nothing else.
 async fn apply(targets: &Targets<'_>, plan: Plan) -> Applied {
-    let mut broken: BTreeSet<Subject> = BTreeSet::new();
-    let mut results = Vec::with_capacity(plan.steps.len());
-    for step in &plan.steps {
-        if rests_on(&step.subject).iter().any(|subject| broken.contains(subject)) {
-            results.push(StepResult::Skipped);
-            continue;
+    let mut results = vec![StepResult::Skipped; plan.steps.len()];
+    let mut broken = BTreeSet::new();
+    for stage in stages(&plan) {
+        let standing = &broken;
+        // Boxed: the compiler cannot see through a stream of borrowing futures that they may be sent.
+        let lanes: Vec<_> = stage.into_values().map(|lane| walk(targets, &plan, lane, standing).boxed()).collect();
+        let walked: Vec<Walked> = stream::iter(lanes).buffer_unordered(SIDE_BY_SIDE).collect().await;
+        for lane in walked {
+            lane.results.into_iter().for_each(|(at, result)| results[at] = result);
+            broken.extend(lane.broken);
         }
-        let result = match &step.change {
-            Change::WriteSecret { secret, force } => {
-                let Some(client) = targets.cluster else {
-                    results.push(StepResult::Skipped);
-                    continue;
-                };
-                kubernetes::secrets::write(client, secret, *force).await
-            }
-            change => aws::apply::apply(targets.aws, targets.account, change).await,
-        };
-        let (change, resource) = (step.change.name(), step.change.target());
-        results.push(match result {
-            Ok(()) => {
-                tracing::info!(change, resource, cause = ?step.cause, "made");
-                StepResult::Done
-            }
-            Err(fault) => {
-                tracing::warn!(change, resource, class = fault.class.as_str(), error = %fault, "failed");
-                if step.change.is_creation() {
-                    broken.insert(step.subject.clone());
-                }
-                StepResult::Failed(fault)
-            }
-        });
     }
     Applied { plan, results }
 }
 
-/// The subjects that must not have failed to come into being for a step to make sense.
-fn rests_on(subject: &Subject) -> Vec<Subject> {
+/// What can be done independently of everything else in its stage: the issuer, a request, something left over.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    Issuer,
+    Request(RequestId),
+    LeftoverRole(String),
+    LeftoverSecret(SecretKey),
+}
+
+fn lane(subject: &Subject) -> Lane {
     match subject {
-        // A provider without its documents trusts nobody, but one for a bucket that someone else may yet take is a hole.
-        Subject::Bucket | Subject::Discovery | Subject::Keys | Subject::Provider => {
-            vec![Subject::Bucket, subject.clone()]
+        Subject::Bucket | Subject::Discovery | Subject::Keys | Subject::Provider | Subject::Leftovers => Lane::Issuer,
+        Subject::Role(id) | Subject::Secret(id) => Lane::Request(id.clone()),
+        Subject::LeftoverRole(name) => Lane::LeftoverRole(name.clone()),
+        Subject::LeftoverSecret(key) => Lane::LeftoverSecret(key.clone()),
+    }
+}
+
+/// The steps by stage and lane, as places in the plan. The issuer's steps are a stage of their own, wherever the plan has
+/// put them: before what it makes, after what it deletes.
+fn stages(plan: &Plan) -> Vec<BTreeMap<Lane, Vec<usize>>> {
+    let mut stages: Vec<BTreeMap<Lane, Vec<usize>>> = Vec::new();
+    let mut of_issuer = None;
+    for (at, step) in plan.steps.iter().enumerate() {
+        let lane = lane(&step.subject);
+        let is_issuer = lane == Lane::Issuer;
+        if of_issuer != Some(is_issuer) {
+            stages.push(BTreeMap::new());
+            of_issuer = Some(is_issuer);
         }
-        Subject::Role(id) | Subject::Secret(id) => vec![Subject::Role(id.clone()), subject.clone()],
+        if let Some(stage) = stages.last_mut() {
+            stage.entry(lane).or_default().push(at);
+        }
+    }
+    stages
+}
+
+/// What became of a lane's steps, and the subjects that others must not build upon.
+#[derive(Default)]
+struct Walked {
+    results: Vec<(usize, StepResult)>,
+    broken: BTreeSet<Subject>,
+}
+
+async fn walk(targets: &Targets<'_>, plan: &Plan, lane: Vec<usize>, before: &BTreeSet<Subject>) -> Walked {
+    let mut walked = Walked::default();
+    for at in lane {
+        let step = &plan.steps[at];
+        let rests_on_broken = rests_on_broken(step, before) || rests_on_broken(step, &walked.broken);
+        let result = if rests_on_broken { StepResult::Skipped } else { make(targets, step).await };
+        // What was not deleted keeps what comes after it, too.
+        let needed = step.change.is_creation() || step.change.is_deletion() || marks_anew(step);
+        if result != StepResult::Done && needed {
+            walked.broken.insert(step.subject.clone());
+        }
+        walked.results.push((at, result));
+    }
+    walked
+}
+
+/// Whether a step marks a bucket that was never seen to be ours. Until that is done nothing is built upon it: a bucket that
+/// holds documents and no mark is someone else's to the next pass.
+fn marks_anew(step: &Step) -> bool {
+    matches!(step.change, Change::TagBucket { .. }) && step.cause != Cause::Drift
+}
+
+async fn make(targets: &Targets<'_>, step: &Step) -> StepResult {
+    let result = match (&step.change, targets.cluster) {
+        (Change::WriteSecret { .. } | Change::DeleteSecret(_), None) => return StepResult::Skipped,
+        (Change::WriteSecret { secret, force }, Some(client)) => {
+            kubernetes::secrets::write(client, secret, *force).await
+        }
+        (Change::DeleteSecret(secret), Some(client)) => kubernetes::secrets::delete(client, secret).await,
+        (change, _) => aws::apply::apply(targets.aws, change).await,
+    };
+    let (change, resource) = (step.change.name(), step.change.target());
+    match result {
+        Ok(()) => {
+            tracing::info!(change, resource, cause = ?step.cause, "made");
+            StepResult::Done
+        }
+        Err(fault) => {
+            tracing::warn!(change, resource, class = fault.class.as_str(), error = %fault, "failed");
+            StepResult::Failed(fault)
+        }
+    }
+}
+
+/// Whether a step makes no sense because something that it rests on is not as it should be by now.
+fn rests_on_broken(step: &Step, broken: &BTreeSet<Subject>) -> bool {
+    if broken.is_empty() {
+        return false;
+    }
+    match &step.subject {
+        // An issuer is not taken away under what is still there.
+        _ if step.change.is_deletion() && lane(&step.subject) == Lane::Issuer => true,
+        // A provider for a bucket that someone else may yet take is a hole.
+        Subject::Bucket | Subject::Discovery | Subject::Keys | Subject::Provider => {
+            broken.contains(&Subject::Bucket) || broken.contains(&step.subject)
+        }
+        Subject::Role(id) | Subject::Secret(id) => {
+            broken.contains(&Subject::Role(id.clone())) || broken.contains(&step.subject)
+        }
+        subject => broken.contains(subject),
     }
 }

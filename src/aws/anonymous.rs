@@ -50,12 +50,14 @@ impl AnonymousReader {
         if response.status() != reqwest::StatusCode::OK {
             return Fetched::Status(response.status().as_u16());
         }
+        let content_type = response.headers().get(reqwest::header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if body.len() + chunk.len() <= LARGEST => body.extend_from_slice(&chunk),
                 Ok(Some(_)) => return Fetched::Unreachable(format!("more than {LARGEST} bytes came back")),
-                Ok(None) => return Fetched::Body(body),
+                Ok(None) => return Fetched::Body { body, content_type },
                 Err(error) => return Fetched::Unreachable(innermost(&error)),
             }
         }

@@ -9,8 +9,8 @@ use aws_sdk_s3::types::{
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::Clients;
-use super::errors::fault;
+use super::Session;
+use super::observe::list;
 use crate::desired::issuer::{CONTENT_TYPE, DesiredBucket, DesiredObject, DesiredProvider, PublicAccessBlock};
 use crate::desired::role::DesiredRole;
 use crate::observed::{Fault, FaultClass};
@@ -19,48 +19,76 @@ use crate::plan::Change;
 type Applied = Result<(), Fault>;
 
 /// Makes one change. A change of Kubernetes is not for this room, and says so.
-pub async fn apply(clients: &Clients, account: &str, change: &Change) -> Applied {
+pub async fn apply(session: &Session, change: &Change) -> Applied {
+    let result = call(session, change).await;
+    // Whatever the answer, the role may have changed.
+    if let Some(role) = change.role() {
+        session.account.note_written(role);
+    }
+    result
+}
+
+async fn call(session: &Session, change: &Change) -> Applied {
     match change {
-        Change::CreateBucket(bucket) => create_bucket(clients, account, bucket).await,
-        Change::TagBucket { bucket, tags } => tag_bucket(clients, account, bucket, tags).await,
-        Change::PutPublicAccessBlock { bucket, block } => put_block(clients, account, bucket, *block).await,
-        Change::PutBucketPolicy { bucket, policy } => put_bucket_policy(clients, account, bucket, policy).await,
-        Change::PutObject { bucket, object } => put_object(clients, account, bucket, object).await,
-        Change::CreateProvider(provider) => create_provider(clients, provider).await,
-        Change::AddAudience { arn, audience } => add_audience(clients, arn, audience).await,
-        Change::RemoveAudience { arn, audience } => remove_audience(clients, arn, audience).await,
-        Change::TagProvider { arn, tags } => tag_provider(clients, arn, tags).await,
-        Change::CreateRole(role) => create_role(clients, role).await,
-        Change::UpdateTrust { role, policy } => update_trust(clients, role, policy).await,
+        Change::CreateBucket(bucket) => create_bucket(session, bucket).await,
+        Change::TagBucket { bucket, tags } => tag_bucket(session, bucket, tags).await,
+        Change::PutPublicAccessBlock { bucket, block } => put_block(session, bucket, *block).await,
+        Change::PutBucketPolicy { bucket, policy } => put_bucket_policy(session, bucket, policy).await,
+        Change::PutObject { bucket, object } => put_object(session, bucket, object).await,
+        Change::CreateProvider(provider) => create_provider(session, provider).await,
+        Change::AddAudience { arn, audience } => add_audience(session, arn, audience).await,
+        Change::RemoveAudience { arn, audience } => remove_audience(session, arn, audience).await,
+        Change::TagProvider { arn, tags } => tag_provider(session, arn, tags).await,
+        Change::CreateRole(role) => create_role(session, role).await,
+        Change::UpdateTrust { role, policy } => update_trust(session, role, policy).await,
         Change::UpdateRole { role, description, max_session_seconds } => {
-            update_role(clients, role, description, *max_session_seconds).await
+            update_role(session, role, description, *max_session_seconds).await
         }
-        Change::PutInlinePolicy { role, policy } => put_inline_policy(clients, role, policy).await,
-        Change::PutBoundary { role, boundary } => put_boundary(clients, role, boundary).await,
-        Change::TagRole { role, tags } => tag_role(clients, role, tags).await,
-        Change::WriteSecret { secret, .. } => Err(Fault {
+        Change::PutInlinePolicy { role, policy } => put_inline_policy(session, role, policy).await,
+        Change::PutBoundary { role, boundary } => put_boundary(session, role, boundary).await,
+        Change::TagRole { role, tags } => tag_role(session, role, tags).await,
+        Change::DeleteRolePolicy { role } => gone(delete_role_policy(session, role).await),
+        Change::DeleteRole { role } => gone(delete_role(session, role).await),
+        Change::DeleteProvider { arn } => gone(delete_provider(session, arn).await),
+        Change::DeleteObject { bucket, key } => gone(delete_object(session, bucket, key).await),
+        Change::DeleteBucket { bucket } => gone(delete_bucket(session, bucket).await),
+        Change::WriteSecret { .. } | Change::DeleteSecret(_) => Err(Fault {
             class: FaultClass::Malformed,
-            action: "patch secrets".into(),
-            target: secret.key.to_string(),
+            action: change.name().into(),
+            target: change.target(),
             message: "a Secret is no AWS resource".into(),
         }),
     }
 }
 
-async fn create_bucket(clients: &Clients, account: &str, bucket: &DesiredBucket) -> Applied {
+/// What is not there any more needs no deleting.
+fn gone(result: Applied) -> Applied {
+    match result {
+        Err(fault) if fault.class == FaultClass::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+async fn create_bucket(session: &Session, bucket: &DesiredBucket) -> Applied {
     let name = &bucket.name;
-    let mut call = clients.s3.create_bucket().bucket(name);
+    let mut call = session.clients.s3.create_bucket().bucket(name);
     // us-east-1 is S3's default and is refused as a constraint.
     if bucket.region != "us-east-1" {
         let constraint = BucketLocationConstraint::from(bucket.region.as_str());
         call = call
             .create_bucket_configuration(CreateBucketConfiguration::builder().location_constraint(constraint).build());
     }
-    call.send().await.map_err(|e| fault("s3:CreateBucket", &format!("bucket {name}"), &e))?;
-    tag_bucket(clients, account, name, &bucket.tags).await
+    session.account.write("s3:CreateBucket", &format!("bucket {name}"), || call.clone().send()).await?;
+    // us-east-1 alone says yes for a bucket that the account has already, and our policy would open what lies in it.
+    if bucket.region == "us-east-1" && !list(session, name, 1).await?.is_empty() {
+        let message = "the account has a bucket of this name already, with something in it".into();
+        let (action, target) = ("s3:CreateBucket".into(), format!("bucket {name}"));
+        return Err(Fault { class: FaultClass::Conflict, action, target, message });
+    }
+    tag_bucket(session, name, &bucket.tags).await
 }
 
-async fn tag_bucket(clients: &Clients, account: &str, bucket: &str, tags: &BTreeMap<String, String>) -> Applied {
+async fn tag_bucket(session: &Session, bucket: &str, tags: &BTreeMap<String, String>) -> Applied {
     let target = format!("bucket {bucket}");
     let tags = tags
         .iter()
@@ -68,82 +96,89 @@ async fn tag_bucket(clients: &Clients, account: &str, bucket: &str, tags: &BTree
         .collect::<Result<Vec<_>, _>>()
         .and_then(|tags| Tagging::builder().set_tag_set(Some(tags)).build())
         .map_err(|e| unbuildable("s3:PutBucketTagging", &target, &e))?;
-    let call = clients.s3.put_bucket_tagging().bucket(bucket).expected_bucket_owner(account).tagging(tags);
-    call.send().await.map(drop).map_err(|e| fault("s3:PutBucketTagging", &target, &e))
+    let call =
+        session.clients.s3.put_bucket_tagging().bucket(bucket).expected_bucket_owner(&session.account.id).tagging(tags);
+    session.account.write("s3:PutBucketTagging", &target, || call.clone().send()).await.map(drop)
 }
 
-async fn put_block(clients: &Clients, account: &str, bucket: &str, block: PublicAccessBlock) -> Applied {
+async fn put_block(session: &Session, bucket: &str, block: PublicAccessBlock) -> Applied {
     let configuration = PublicAccessBlockConfiguration::builder()
         .block_public_acls(block.block_public_acls)
         .ignore_public_acls(block.ignore_public_acls)
         .block_public_policy(block.block_public_policy)
         .restrict_public_buckets(block.restrict_public_buckets)
         .build();
-    let call = clients
+    let call = session
+        .clients
         .s3
         .put_public_access_block()
         .bucket(bucket)
-        .expected_bucket_owner(account)
+        .expected_bucket_owner(&session.account.id)
         .public_access_block_configuration(configuration);
-    call.send().await.map(drop).map_err(|e| fault("s3:PutBucketPublicAccessBlock", &format!("bucket {bucket}"), &e))
+    session
+        .account
+        .write("s3:PutBucketPublicAccessBlock", &format!("bucket {bucket}"), || call.clone().send())
+        .await
+        .map(drop)
 }
 
-async fn put_bucket_policy(clients: &Clients, account: &str, bucket: &str, policy: &str) -> Applied {
-    let call = clients.s3.put_bucket_policy().bucket(bucket).expected_bucket_owner(account).policy(policy);
-    call.send().await.map(drop).map_err(|e| fault("s3:PutBucketPolicy", &format!("bucket {bucket}"), &e))
+async fn put_bucket_policy(session: &Session, bucket: &str, policy: &str) -> Applied {
+    let call =
+        session.clients.s3.put_bucket_policy().bucket(bucket).expected_bucket_owner(&session.account.id).policy(policy);
+    session.account.write("s3:PutBucketPolicy", &format!("bucket {bucket}"), || call.clone().send()).await.map(drop)
 }
 
-async fn put_object(clients: &Clients, account: &str, bucket: &str, object: &DesiredObject) -> Applied {
+async fn put_object(session: &Session, bucket: &str, object: &DesiredObject) -> Applied {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let tagging: Vec<String> =
         object.tags.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
-    let call = clients
-        .s3
-        .put_object()
-        .bucket(bucket)
-        .key(&object.key)
-        .expected_bucket_owner(account)
-        .content_type(CONTENT_TYPE)
-        .tagging(tagging.join("&"))
-        .body(ByteStream::from(object.body.clone().into_bytes()));
+    let tagging = tagging.join("&");
     let target = format!("bucket {bucket}, object {}", object.key);
-    call.send().await.map(drop).map_err(|e| fault("s3:PutObject", &target, &e))
+    // A body can be sent only once, so each attempt gets its own.
+    let call = || {
+        let call = session.clients.s3.put_object().bucket(bucket).key(&object.key);
+        let call = call.expected_bucket_owner(&session.account.id).content_type(CONTENT_TYPE).tagging(&tagging);
+        call.body(ByteStream::from(object.body.clone().into_bytes())).send()
+    };
+    session.account.write("s3:PutObject", &target, call).await.map(drop)
 }
 
 /// No thumbprint: for an issuer in S3, AWS checks the certificate against its own trust roots.
-async fn create_provider(clients: &Clients, provider: &DesiredProvider) -> Applied {
+async fn create_provider(session: &Session, provider: &DesiredProvider) -> Applied {
     let action = "iam:CreateOpenIDConnectProvider";
-    let call = clients
+    let call = session
+        .clients
         .iam
         .create_open_id_connect_provider()
         .url(&provider.url)
         .set_client_id_list(Some(provider.audiences.clone()))
         .set_tags(Some(iam_tags(action, &provider.arn, &provider.tags)?));
-    call.send().await.map(drop).map_err(|e| fault(action, &provider.arn, &e))
+    session.account.write(action, &provider.arn, || call.clone().send()).await.map(drop)
 }
 
-async fn add_audience(clients: &Clients, arn: &str, audience: &str) -> Applied {
-    let call = clients.iam.add_client_id_to_open_id_connect_provider();
+async fn add_audience(session: &Session, arn: &str, audience: &str) -> Applied {
+    let call = session.clients.iam.add_client_id_to_open_id_connect_provider();
     let call = call.open_id_connect_provider_arn(arn).client_id(audience);
-    call.send().await.map(drop).map_err(|e| fault("iam:AddClientIDToOpenIDConnectProvider", arn, &e))
+    session.account.write("iam:AddClientIDToOpenIDConnectProvider", arn, || call.clone().send()).await.map(drop)
 }
 
-async fn remove_audience(clients: &Clients, arn: &str, audience: &str) -> Applied {
-    let call = clients.iam.remove_client_id_from_open_id_connect_provider();
+async fn remove_audience(session: &Session, arn: &str, audience: &str) -> Applied {
+    let call = session.clients.iam.remove_client_id_from_open_id_connect_provider();
     let call = call.open_id_connect_provider_arn(arn).client_id(audience);
-    call.send().await.map(drop).map_err(|e| fault("iam:RemoveClientIDFromOpenIDConnectProvider", arn, &e))
+    session.account.write("iam:RemoveClientIDFromOpenIDConnectProvider", arn, || call.clone().send()).await.map(drop)
 }
 
-async fn tag_provider(clients: &Clients, arn: &str, tags: &BTreeMap<String, String>) -> Applied {
+async fn tag_provider(session: &Session, arn: &str, tags: &BTreeMap<String, String>) -> Applied {
     let action = "iam:TagOpenIDConnectProvider";
-    let call = clients.iam.tag_open_id_connect_provider().open_id_connect_provider_arn(arn);
+    let call = session.clients.iam.tag_open_id_connect_provider().open_id_connect_provider_arn(arn);
     let call = call.set_tags(Some(iam_tags(action, arn, tags)?));
-    call.send().await.map(drop).map_err(|e| fault(action, arn, &e))
+    session.account.write(action, arn, || call.clone().send()).await.map(drop)
 }
 
-async fn create_role(clients: &Clients, role: &DesiredRole) -> Applied {
+async fn create_role(session: &Session, role: &DesiredRole) -> Applied {
     let (action, target) = ("iam:CreateRole", format!("role {}", role.name));
-    let call = clients
+    let call = session
+        .clients
         .iam
         .create_role()
         .role_name(&role.name)
@@ -153,34 +188,71 @@ async fn create_role(clients: &Clients, role: &DesiredRole) -> Applied {
         .assume_role_policy_document(&role.trust.text)
         .set_permissions_boundary(role.boundary.clone())
         .set_tags(Some(iam_tags(action, &target, &role.tags)?));
-    call.send().await.map(drop).map_err(|e| fault(action, &target, &e))
+    session.account.write(action, &target, || call.clone().send()).await.map(drop)
 }
 
-async fn update_trust(clients: &Clients, role: &str, policy: &str) -> Applied {
-    let call = clients.iam.update_assume_role_policy().role_name(role).policy_document(policy);
-    call.send().await.map(drop).map_err(|e| fault("iam:UpdateAssumeRolePolicy", &format!("role {role}"), &e))
+async fn update_trust(session: &Session, role: &str, policy: &str) -> Applied {
+    let call = session.clients.iam.update_assume_role_policy().role_name(role).policy_document(policy);
+    session.account.write("iam:UpdateAssumeRolePolicy", &format!("role {role}"), || call.clone().send()).await.map(drop)
 }
 
-async fn update_role(clients: &Clients, role: &str, description: &str, max_session_seconds: i32) -> Applied {
-    let call =
-        clients.iam.update_role().role_name(role).description(description).max_session_duration(max_session_seconds);
-    call.send().await.map(drop).map_err(|e| fault("iam:UpdateRole", &format!("role {role}"), &e))
+async fn update_role(session: &Session, role: &str, description: &str, max_session_seconds: i32) -> Applied {
+    let call = session
+        .clients
+        .iam
+        .update_role()
+        .role_name(role)
+        .description(description)
+        .max_session_duration(max_session_seconds);
+    session.account.write("iam:UpdateRole", &format!("role {role}"), || call.clone().send()).await.map(drop)
 }
 
-async fn put_inline_policy(clients: &Clients, role: &str, policy: &str) -> Applied {
-    let call = clients.iam.put_role_policy().role_name(role).policy_name(role).policy_document(policy);
-    call.send().await.map(drop).map_err(|e| fault("iam:PutRolePolicy", &format!("role {role}"), &e))
+async fn put_inline_policy(session: &Session, role: &str, policy: &str) -> Applied {
+    let call = session.clients.iam.put_role_policy().role_name(role).policy_name(role).policy_document(policy);
+    session.account.write("iam:PutRolePolicy", &format!("role {role}"), || call.clone().send()).await.map(drop)
 }
 
-async fn put_boundary(clients: &Clients, role: &str, boundary: &str) -> Applied {
-    let call = clients.iam.put_role_permissions_boundary().role_name(role).permissions_boundary(boundary);
-    call.send().await.map(drop).map_err(|e| fault("iam:PutRolePermissionsBoundary", &format!("role {role}"), &e))
+async fn put_boundary(session: &Session, role: &str, boundary: &str) -> Applied {
+    let call = session.clients.iam.put_role_permissions_boundary().role_name(role).permissions_boundary(boundary);
+    session
+        .account
+        .write("iam:PutRolePermissionsBoundary", &format!("role {role}"), || call.clone().send())
+        .await
+        .map(drop)
 }
 
-async fn tag_role(clients: &Clients, role: &str, tags: &BTreeMap<String, String>) -> Applied {
+async fn tag_role(session: &Session, role: &str, tags: &BTreeMap<String, String>) -> Applied {
     let (action, target) = ("iam:TagRole", format!("role {role}"));
-    let call = clients.iam.tag_role().role_name(role).set_tags(Some(iam_tags(action, &target, tags)?));
-    call.send().await.map(drop).map_err(|e| fault(action, &target, &e))
+    let call = session.clients.iam.tag_role().role_name(role).set_tags(Some(iam_tags(action, &target, tags)?));
+    session.account.write(action, &target, || call.clone().send()).await.map(drop)
+}
+
+async fn delete_role_policy(session: &Session, role: &str) -> Applied {
+    let call = session.clients.iam.delete_role_policy().role_name(role).policy_name(role);
+    let target = format!("role {role}");
+    session.account.write("iam:DeleteRolePolicy", &target, || call.clone().send()).await.map(drop)
+}
+
+async fn delete_role(session: &Session, role: &str) -> Applied {
+    let call = session.clients.iam.delete_role().role_name(role);
+    session.account.write("iam:DeleteRole", &format!("role {role}"), || call.clone().send()).await.map(drop)
+}
+
+async fn delete_provider(session: &Session, arn: &str) -> Applied {
+    let call = session.clients.iam.delete_open_id_connect_provider().open_id_connect_provider_arn(arn);
+    session.account.write("iam:DeleteOpenIDConnectProvider", arn, || call.clone().send()).await.map(drop)
+}
+
+async fn delete_object(session: &Session, bucket: &str, key: &str) -> Applied {
+    let call = session.clients.s3.delete_object().bucket(bucket).key(key);
+    let call = call.expected_bucket_owner(&session.account.id);
+    let target = format!("bucket {bucket}, object {key}");
+    session.account.write("s3:DeleteObject", &target, || call.clone().send()).await.map(drop)
+}
+
+async fn delete_bucket(session: &Session, bucket: &str) -> Applied {
+    let call = session.clients.s3.delete_bucket().bucket(bucket).expected_bucket_owner(&session.account.id);
+    session.account.write("s3:DeleteBucket", &format!("bucket {bucket}"), || call.clone().send()).await.map(drop)
 }
 
 fn iam_tags(action: &str, target: &str, tags: &BTreeMap<String, String>) -> Result<Vec<IamTag>, Fault> {

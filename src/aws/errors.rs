@@ -10,7 +10,8 @@ use crate::observed::{Fault, FaultClass};
 
 const DENIED: [&str; 5] =
     ["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "Forbidden", "AllAccessDisabled"];
-const CREDENTIALS: [&str; 11] = [
+const CREDENTIALS: [&str; 12] = [
+    "RequestTimeTooSkewed",
     "ExpiredToken",
     "ExpiredTokenException",
     "InvalidClientTokenId",
@@ -45,7 +46,8 @@ const NOT_FOUND: [&str; 8] = [
     "NotFound",
 ];
 const LIMIT: [&str; 4] = ["LimitExceeded", "LimitExceededException", "TooManyBuckets", "ServiceQuotaExceededException"];
-const CONFLICT: [&str; 6] = [
+const CONFLICT: [&str; 7] = [
+    "BucketNotEmpty",
     "EntityAlreadyExists",
     "BucketAlreadyExists",
     "BucketAlreadyOwnedByYou",
@@ -53,6 +55,9 @@ const CONFLICT: [&str; 6] = [
     "ConcurrentModification",
     "DeleteConflict",
 ];
+
+/// A principal that was just made is "invalid" in policies for a while (IAM User Guide, troubleshooting), too.
+const UNSETTLED: [&str; 2] = ["EntityTemporarilyUnmodifiable", "EntityTemporarilyUnmodifiableException"];
 
 /// Sorts an error of a call that needs `action` and was made on `target`.
 pub fn fault<E>(action: &str, target: &str, error: &SdkError<E, HttpResponse>) -> Fault
@@ -97,6 +102,8 @@ fn of_answer(code: Option<&str>, status: u16, message: Option<&str>) -> (FaultCl
         FaultClass::NotFound
     } else if is(&LIMIT) {
         FaultClass::Limit
+    } else if is(&UNSETTLED) || message.is_some_and(|message| message.contains("Invalid principal")) {
+        FaultClass::Unsettled
     } else if is(&CONFLICT) || status == 409 {
         FaultClass::Conflict
     } else if status >= 500 {

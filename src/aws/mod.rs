@@ -1,10 +1,16 @@
 //! The only room that talks to AWS.
 
+pub mod account;
 pub mod anonymous;
 pub mod apply;
+pub mod budget;
 pub mod clients;
 pub mod errors;
+pub mod granted;
 pub mod meter;
 pub mod observe;
+pub mod roles;
+pub mod snapshot;
 
-pub use clients::{Clients, Connection};
+pub use account::Account;
+pub use clients::{Access, Clients, Connection, Session};

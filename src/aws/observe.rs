@@ -2,25 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_iam::types::Role;
-use futures::StreamExt;
-use futures::stream;
+use aws_sdk_s3::types::BucketVersioningStatus;
+use tokio::time::Instant;
 
-use super::Clients;
-use super::errors::fault;
-use crate::desired::Desired;
+use super::Session;
+use super::roles::{ObservedRoles, RoleQuery, roles};
 use crate::desired::guardrails::DEFAULT_TRUST_LIMIT;
-use crate::desired::issuer::PublicAccessBlock;
+use crate::desired::issuer::{DesiredBucket, PublicAccessBlock};
+use crate::desired::{Desired, Teardown};
 use crate::observed::{
-    BucketState, Contents, Fault, FaultClass, ObservedBucket, ObservedObject, ObservedProvider, ObservedRole,
-    ReadPolicy, Seen,
+    BucketState, Contents, DoomedBucket, Fault, FaultClass, Fetched, FetchedDocuments, ObservedBucket, ObservedObject,
+    ObservedProvider, ObservedTeardown, ReadPolicy, Seen,
 };
 use crate::policy::Document;
 
-/// How many roles are read side by side.
-const SIDE_BY_SIDE: usize = 8;
 /// Largest document that is read from the bucket, in bytes; ours have about 5 KB.
 const LARGEST_OBJECT: usize = 1024 * 1024;
+/// How many foreign objects of a bucket are named.
+const MOST_NAMED: usize = 3;
 
 /// What AWS has of a cluster.
 pub struct ObservedAws {
@@ -28,8 +27,8 @@ pub struct ObservedAws {
     pub bucket: Seen<BucketState>,
     /// The IAM OIDC provider.
     pub provider: Seen<Option<ObservedProvider>>,
-    /// The wanted roles, by name.
-    pub roles: BTreeMap<String, Seen<Option<ObservedRole>>>,
+    /// The roles.
+    pub roles: ObservedRoles,
 }
 
 impl ObservedAws {
@@ -40,29 +39,50 @@ impl ObservedAws {
     }
 }
 
-/// Reads all that a plan needs of AWS.
-pub async fn observe(clients: &Clients, account: &str, desired: &Desired) -> ObservedAws {
-    let names: Vec<String> = desired.wanted().map(|(_, wanted)| wanted.role.name.clone()).collect();
-    let roles = stream::iter(names)
-        .map(|name| async move {
-            let role = role(clients, &name).await.into();
-            (name, role)
-        })
-        .buffer_unordered(SIDE_BY_SIDE)
-        .collect();
-    let (bucket, provider, roles) =
-        tokio::join!(bucket(clients, account, desired), provider(clients, &desired.issuer.provider.arn), roles,);
+/// Reads all that a plan needs of AWS. Roles that were read before `not_before` are read again. Documents that an
+/// anonymous reader just got as they should be are not read a second time.
+pub async fn observe(
+    session: &Session,
+    desired: &Desired,
+    fetched: Option<&FetchedDocuments>,
+    not_before: Instant,
+) -> ObservedAws {
+    let query = RoleQuery {
+        prefix: &desired.role_prefix,
+        wanted: desired.wanted().map(|(_, wanted)| wanted.role.name.as_str()).collect(),
+        claimed: &desired.claims.roles,
+        owner_tag: &desired.owner_tag,
+        not_before,
+    };
+    let (bucket, provider, roles) = tokio::join!(
+        bucket(session, desired, fetched),
+        provider(session, &desired.issuer.provider.arn),
+        roles(session, &query),
+    );
     ObservedAws { bucket: bucket.into(), provider: provider.into(), roles }
 }
 
+/// Reads all that a teardown needs of AWS.
+pub async fn observe_teardown(session: &Session, teardown: &Teardown, not_before: Instant) -> ObservedTeardown {
+    let query = RoleQuery {
+        prefix: &teardown.role_prefix,
+        wanted: Vec::new(),
+        claimed: &std::collections::BTreeSet::new(),
+        owner_tag: &teardown.owner_tag,
+        not_before,
+    };
+    let (bucket, provider, roles) = tokio::join!(
+        doomed_bucket(session, teardown),
+        provider(session, &teardown.issuer.provider.arn),
+        roles(session, &query),
+    );
+    ObservedTeardown { roles: roles.leftovers, provider: provider.into(), bucket: bucket.into() }
+}
+
 /// The account's quota on trust policies, in characters. AWS's default when the account does not say.
-pub async fn trust_limit(clients: &Clients) -> Result<usize, Fault> {
-    let summary = clients
-        .iam
-        .get_account_summary()
-        .send()
-        .await
-        .map_err(|e| fault("iam:GetAccountSummary", "the account", &e))?;
+pub async fn trust_limit(session: &Session) -> Result<usize, Fault> {
+    let call = session.clients.iam.get_account_summary();
+    let summary = session.account.read("iam:GetAccountSummary", "the account", || call.clone().send()).await?;
     let quota = summary
         .summary_map()
         .and_then(|map| map.iter().find(|(key, _)| key.as_str() == "AssumeRolePolicySizeQuota"))
@@ -71,7 +91,7 @@ pub async fn trust_limit(clients: &Clients) -> Result<usize, Fault> {
 }
 
 /// What is not there is no fault.
-fn found<T>(result: Result<T, Fault>) -> Result<Option<T>, Fault> {
+pub(super) fn found<T>(result: Result<T, Fault>) -> Result<Option<T>, Fault> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(fault) if fault.class == FaultClass::NotFound => Ok(None),
@@ -79,36 +99,67 @@ fn found<T>(result: Result<T, Fault>) -> Result<Option<T>, Fault> {
     }
 }
 
-async fn bucket(clients: &Clients, account: &str, desired: &Desired) -> Result<BucketState, Fault> {
-    let name = &desired.issuer.bucket.name;
-    let s3 = &clients.s3;
-    let tags = s3.get_bucket_tagging().bucket(name).expected_bucket_owner(account).send().await;
-    let tags = match tags {
-        Ok(tags) => tags.tag_set.into_iter().map(|tag| (tag.key, tag.value)).collect(),
-        Err(error) => {
-            let untagged = error.as_service_error().and_then(|e| e.meta().code()) == Some("NoSuchTagSet");
-            let fault = fault("s3:GetBucketTagging", &format!("bucket {name}"), &error);
-            match fault.class {
-                FaultClass::NotFound if untagged => BTreeMap::new(),
-                FaultClass::NotFound => return Ok(BucketState::Absent),
-                FaultClass::Denied => return Ok(BucketState::Forbidden(fault)),
-                _ => return Err(fault),
-            }
-        }
+/// A bucket's tags, when it is there and may be looked at.
+enum Tags {
+    Absent,
+    Forbidden(Fault),
+    Read(BTreeMap<String, String>),
+}
+
+async fn tags(session: &Session, name: &str) -> Result<Tags, Fault> {
+    let call = session.clients.s3.get_bucket_tagging().bucket(name).expected_bucket_owner(&session.account.id);
+    let target = format!("bucket {name}");
+    let untagged = std::sync::atomic::AtomicBool::new(false);
+    let answer = session
+        .account
+        .read("s3:GetBucketTagging", &target, || async {
+            let answer = call.clone().send().await;
+            let code = answer.as_ref().err().and_then(|error| error.as_service_error()).and_then(|e| e.meta().code());
+            untagged.store(code == Some("NoSuchTagSet"), std::sync::atomic::Ordering::Relaxed);
+            answer
+        })
+        .await;
+    match answer {
+        Ok(tags) => Ok(Tags::Read(tags.tag_set.into_iter().map(|tag| (tag.key, tag.value)).collect())),
+        Err(_) if untagged.into_inner() => Ok(Tags::Read(BTreeMap::new())),
+        Err(fault) if fault.class == FaultClass::NotFound => Ok(Tags::Absent),
+        Err(fault) if fault.class == FaultClass::Denied => Ok(Tags::Forbidden(fault)),
+        Err(fault) => Err(fault),
+    }
+}
+
+async fn bucket(
+    session: &Session,
+    desired: &Desired,
+    fetched: Option<&FetchedDocuments>,
+) -> Result<BucketState, Fault> {
+    let bucket = &desired.issuer.bucket;
+    let tags = match tags(session, &bucket.name).await? {
+        Tags::Absent => return Ok(BucketState::Absent),
+        Tags::Forbidden(fault) => return Ok(BucketState::Forbidden(fault)),
+        Tags::Read(tags) => tags,
     };
-    let discovery = &desired.issuer.discovery.key;
-    let keys = format!("{}{}", desired.issuer.bucket.prefix, crate::desired::issuer::JWKS_KEY);
+    let (discovery, keys) = (&desired.issuer.discovery, desired.keys.as_ref().ok().map(|keys| &keys.document));
+    let keys_key = desired.issuer.jwks_key();
+    let as_wanted = |body: Option<&str>, fetched: Option<&Fetched>| match (body, fetched) {
+        (Some(body), Some(Fetched::Body { body: got, content_type })) if got == body.as_bytes() => {
+            Some(ObservedObject { body: got.clone(), content_type: content_type.clone() })
+        }
+        _ => None,
+    };
+    let seen_discovery = as_wanted(Some(&discovery.body), fetched.map(|fetched| &fetched.discovery));
+    let seen_keys = as_wanted(keys.map(|keys| keys.body.as_str()), fetched.map(|fetched| &fetched.keys));
     let (contents, public_access_block, policy, discovery, keys) = tokio::join!(
         async {
             if tags.contains_key(&desired.owner_tag) {
                 return Contents::NotLookedAt;
             }
-            contents(clients, account, name, &[discovery, &keys]).await
+            contents(session, &bucket.name, &[&discovery.key, &keys_key]).await
         },
-        public_access_block(clients, account, name),
-        bucket_policy(clients, account, name),
-        object(clients, account, name, discovery),
-        object(clients, account, name, &keys),
+        public_access_block(session, &bucket.name),
+        bucket_policy(session, &bucket.name),
+        document(session, bucket, &discovery.key, seen_discovery),
+        document(session, bucket, &keys_key, seen_keys),
     );
     Ok(BucketState::Present(Box::new(ObservedBucket {
         tags,
@@ -120,27 +171,41 @@ async fn bucket(clients: &Clients, account: &str, desired: &Desired) -> Result<B
     })))
 }
 
-/// What lies in a bucket. One that may not be listed counts as holding something that is not ours.
-async fn contents(clients: &Clients, account: &str, bucket: &str, ours: &[&str]) -> Contents {
-    let most = i32::try_from(ours.len() + 1).unwrap_or(i32::MAX);
-    let list = clients.s3.list_objects_v2().bucket(bucket).expected_bucket_owner(account).max_keys(most).send().await;
-    let Ok(list) = list else { return Contents::Others };
-    let keys: Vec<&str> = list.contents().iter().filter_map(|object| object.key()).collect();
-    match keys.as_slice() {
-        [] => Contents::Empty,
-        keys if keys.iter().all(|key| ours.contains(key)) => Contents::DocumentsOnly,
-        _ => Contents::Others,
+async fn document(
+    session: &Session,
+    bucket: &DesiredBucket,
+    key: &str,
+    seen: Option<ObservedObject>,
+) -> Result<Option<ObservedObject>, Fault> {
+    match seen {
+        Some(seen) => Ok(Some(seen)),
+        None => object(session, &bucket.name, key).await,
     }
 }
 
-async fn public_access_block(
-    clients: &Clients,
-    account: &str,
-    bucket: &str,
-) -> Result<Option<PublicAccessBlock>, Fault> {
-    let answer = clients.s3.get_public_access_block().bucket(bucket).expected_bucket_owner(account).send().await;
-    let answer = found(answer.map_err(|e| fault("s3:GetBucketPublicAccessBlock", &format!("bucket {bucket}"), &e)))?;
-    Ok(answer.and_then(|answer| answer.public_access_block_configuration).map(|block| PublicAccessBlock {
+/// What lies in a bucket. One that may not be listed counts as holding something that is not ours.
+async fn contents(session: &Session, bucket: &str, ours: &[&str]) -> Contents {
+    let most = i32::try_from(ours.len() + 1).unwrap_or(i32::MAX);
+    match list(session, bucket, most).await {
+        Ok(keys) if keys.is_empty() => Contents::Empty,
+        Ok(keys) if keys.iter().all(|key| ours.contains(&key.as_str())) => Contents::DocumentsOnly,
+        Ok(_) | Err(_) => Contents::Others,
+    }
+}
+
+pub(super) async fn list(session: &Session, bucket: &str, most: i32) -> Result<Vec<String>, Fault> {
+    let call = session.clients.s3.list_objects_v2().bucket(bucket).expected_bucket_owner(&session.account.id);
+    let call = call.max_keys(most);
+    let target = format!("bucket {bucket}");
+    let list = session.account.read("s3:ListBucket", &target, || call.clone().send()).await?;
+    Ok(list.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect())
+}
+
+async fn public_access_block(session: &Session, bucket: &str) -> Result<Option<PublicAccessBlock>, Fault> {
+    let call = session.clients.s3.get_public_access_block().bucket(bucket).expected_bucket_owner(&session.account.id);
+    let target = format!("bucket {bucket}");
+    let answer = session.account.read("s3:GetBucketPublicAccessBlock", &target, || call.clone().send()).await;
+    Ok(found(answer)?.and_then(|answer| answer.public_access_block_configuration).map(|block| PublicAccessBlock {
         block_public_acls: block.block_public_acls.unwrap_or_default(),
         ignore_public_acls: block.ignore_public_acls.unwrap_or_default(),
         block_public_policy: block.block_public_policy.unwrap_or_default(),
@@ -148,17 +213,19 @@ async fn public_access_block(
     }))
 }
 
-async fn bucket_policy(clients: &Clients, account: &str, bucket: &str) -> Result<Option<ReadPolicy>, Fault> {
-    let answer = clients.s3.get_bucket_policy().bucket(bucket).expected_bucket_owner(account).send().await;
-    let answer = found(answer.map_err(|e| fault("s3:GetBucketPolicy", &format!("bucket {bucket}"), &e)))?;
+async fn bucket_policy(session: &Session, bucket: &str) -> Result<Option<ReadPolicy>, Fault> {
+    let call = session.clients.s3.get_bucket_policy().bucket(bucket).expected_bucket_owner(&session.account.id);
+    let target = format!("bucket {bucket}");
+    let answer = session.account.read("s3:GetBucketPolicy", &target, || call.clone().send()).await;
     // S3 returns the policy as it was put, not encoded.
-    Ok(answer.and_then(|answer| answer.policy).map(|text| Document::parse(&text)))
+    Ok(found(answer)?.and_then(|answer| answer.policy).map(|policy| Document::parse(&policy)))
 }
 
-async fn object(clients: &Clients, account: &str, bucket: &str, key: &str) -> Result<Option<ObservedObject>, Fault> {
+async fn object(session: &Session, bucket: &str, key: &str) -> Result<Option<ObservedObject>, Fault> {
+    let call = session.clients.s3.get_object().bucket(bucket).key(key).expected_bucket_owner(&session.account.id);
     let target = format!("bucket {bucket}, object {key}");
-    let answer = clients.s3.get_object().bucket(bucket).key(key).expected_bucket_owner(account).send().await;
-    let Some(mut object) = found(answer.map_err(|e| fault("s3:GetObject", &target, &e)))? else { return Ok(None) };
+    let answer = session.account.read("s3:GetObject", &target, || call.clone().send()).await;
+    let Some(mut object) = found(answer)? else { return Ok(None) };
     let content_type = object.content_type.take();
     let mut body = Vec::new();
     while let Some(chunk) = object.body.next().await {
@@ -176,35 +243,41 @@ async fn object(clients: &Clients, account: &str, bucket: &str, key: &str) -> Re
     Ok(Some(ObservedObject { body, content_type }))
 }
 
-async fn provider(clients: &Clients, arn: &str) -> Result<Option<ObservedProvider>, Fault> {
-    let answer = clients.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn).send().await;
-    let answer = found(answer.map_err(|e| fault("iam:GetOpenIDConnectProvider", arn, &e)))?;
-    Ok(answer.map(|provider| ObservedProvider {
+async fn provider(session: &Session, arn: &str) -> Result<Option<ObservedProvider>, Fault> {
+    let call = session.clients.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
+    let answer = session.account.read("iam:GetOpenIDConnectProvider", arn, || call.clone().send()).await;
+    Ok(found(answer)?.map(|provider| ObservedProvider {
         tags: provider.tags().iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
         url: provider.url.unwrap_or_default(),
         audiences: provider.client_id_list.unwrap_or_default(),
     }))
 }
 
-async fn role(clients: &Clients, name: &str) -> Result<Option<ObservedRole>, Fault> {
-    let target = format!("role {name}");
-    let answer = clients.iam.get_role().role_name(name).send().await.map_err(|e| fault("iam:GetRole", &target, &e));
-    let Some(role) = found(answer)?.and_then(|answer| answer.role) else { return Ok(None) };
-    let policy = clients.iam.get_role_policy().role_name(name).policy_name(name).send().await;
-    let policy = found(policy.map_err(|e| fault("iam:GetRolePolicy", &target, &e)));
-    let permissions = policy.map(|policy| policy.map(|policy| Document::parse_returned(&policy.policy_document)));
-    Ok(Some(observed_role(role, permissions.into())))
-}
-
-fn observed_role(role: Role, permissions: Seen<Option<ReadPolicy>>) -> ObservedRole {
-    ObservedRole {
-        trust: Document::parse_returned(role.assume_role_policy_document.as_deref().unwrap_or_default()),
-        boundary: role.permissions_boundary.as_ref().and_then(|b| b.permissions_boundary_arn.clone()),
-        tags: role.tags().iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
-        description: role.description.unwrap_or_default(),
-        // IAM leaves out what was never set; its default is one hour.
-        max_session_seconds: role.max_session_duration.unwrap_or(3600),
-        path: role.path,
-        permissions,
+/// The bucket as far as a teardown has to know it; `None` when there is none, or none that is ours.
+async fn doomed_bucket(session: &Session, teardown: &Teardown) -> Result<Option<DoomedBucket>, Fault> {
+    let name = &teardown.issuer.bucket.name;
+    let tags = match tags(session, name).await? {
+        Tags::Absent => return Ok(None),
+        // Another account's bucket is none of ours; one of this account that may not be looked at may be.
+        Tags::Forbidden(fault) => return Err(fault),
+        Tags::Read(tags) => tags,
+    };
+    if !tags.contains_key(&teardown.owner_tag) {
+        return Ok(None);
     }
+    let call = session.clients.s3.get_bucket_versioning().bucket(name).expected_bucket_owner(&session.account.id);
+    let target = format!("bucket {name}");
+    let versioning = session.account.read("s3:GetBucketVersioning", &target, || call.clone().send()).await;
+    // The tags may be read for a while after the bucket is gone.
+    let Some(versioning) = found(versioning)?.map(|answer| answer.status) else { return Ok(None) };
+    let ours = [teardown.issuer.discovery.key.clone(), teardown.issuer.jwks_key()];
+    let most = i32::try_from(ours.len() + MOST_NAMED).unwrap_or(i32::MAX);
+    let Some(keys) = found(list(session, name, most).await)? else { return Ok(None) };
+    let (documents, others) = keys.into_iter().partition(|key| ours.contains(key));
+    Ok(Some(DoomedBucket {
+        // Once switched on, versioning can only be suspended; either way old versions may lie there.
+        versioned: matches!(versioning, Some(BucketVersioningStatus::Enabled | BucketVersioningStatus::Suspended)),
+        documents,
+        others,
+    }))
 }

@@ -25,12 +25,16 @@ pub struct Args {
     listen: SocketAddr,
 
     /// How many ClusterIdentities are worked on side by side
-    #[arg(long, env = "ROLECALL_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, env = "ROLECALL_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
 
     /// Longest time for one pass over one ClusterIdentity, in seconds
     #[arg(long, env = "ROLECALL_PASS_TIMEOUT", default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pass_timeout: u64,
+
+    /// How long AWS's reads may lag behind its writes, in seconds: until then nothing is concluded from not seeing a change
+    #[arg(long, env = "ROLECALL_AWS_SETTLE_TIME", default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=600))]
+    aws_settle_time: u64,
 
     /// Let replicas elect a leader; the others serve health and metrics and wait
     #[arg(long, env = "ROLECALL_LEADER_ELECT")]
@@ -85,6 +89,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         listen: args.listen,
         concurrency: args.concurrency,
         pass_timeout: Duration::from_secs(args.pass_timeout),
+        settle_time: Duration::from_secs(args.aws_settle_time),
         lease: args.leader_elect.then_some(Lease { namespace: args.lease_namespace, name: args.lease_name }),
         // Two replicas of one name would both take the lease for theirs.
         instance: args

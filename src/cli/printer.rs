@@ -1,7 +1,7 @@
 //! The one place that writes to standard output and standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the printer")]
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// Prints a result. A reader that went away is no error.
 pub fn out(text: &str) {
@@ -13,4 +13,12 @@ pub fn out(text: &str) {
 pub fn error(text: &str) {
     let mut stderr = anstream::stderr().lock();
     let _ = writeln!(stderr, "rolecall: {text}");
+}
+
+/// Shows how far something is, in place of what was shown before; nothing when nobody watches. An empty text clears it.
+pub fn progress(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    if stderr.is_terminal() {
+        let _ = write!(stderr, "\r\x1b[K{text}").and_then(|()| stderr.flush());
+    }
 }

@@ -8,7 +8,7 @@ use kube::{Resource, ResourceExt};
 use super::request_status::remembered;
 use super::status::issuer_part;
 use super::watches::{GuardedRequest, Stores, selects};
-use crate::api::{ClusterIdentity, CredentialsRequest, RELEASE_LABEL};
+use crate::api::{ClusterIdentity, CredentialsRequest, CredentialsRequestSpec, RELEASE_LABEL};
 use crate::desired::issuer::desired_issuer;
 use crate::desired::keys::{Key, KeySource, RememberedKey};
 use crate::desired::request::RequestId;
@@ -27,7 +27,7 @@ pub fn full_name<K: Resource>(object: &K) -> String {
 
 /// The requests of a ClusterIdentity, as they stand in the store.
 pub struct Requests {
-    /// By id; an object that cannot be read has none here.
+    /// By id, without their specs, which are in the inputs; an object that cannot be read has none here.
     pub objects: BTreeMap<RequestId, CredentialsRequest>,
     /// As inputs of the pass.
     pub inputs: Vec<RequestInput>,
@@ -48,7 +48,10 @@ pub fn requests(stores: &Stores, identity: &ClusterIdentity) -> Requests {
         let claimed_by = others.iter().find(|other| selects(other, &namespace, &labels)).map(full_name);
         gathered.inputs.push(input(&guarded, id.clone(), claimed_by));
         if let Ok(request) = &guarded.0 {
-            gathered.objects.insert(id, request.clone());
+            let (metadata, status) = (request.metadata.clone(), request.status.clone());
+            gathered
+                .objects
+                .insert(id, CredentialsRequest { metadata, spec: CredentialsRequestSpec::default(), status });
         }
     }
     gathered
@@ -132,5 +135,5 @@ pub fn prior(identity: &ClusterIdentity, requests: &BTreeMap<RequestId, Credenti
         ];
         prior.extend(pairs.into_iter().filter_map(|(subject, fingerprint)| Some((subject, fingerprint?))));
     }
-    Prior(prior)
+    Prior { verified: prior, ..Prior::default() }
 }

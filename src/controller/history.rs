@@ -12,11 +12,25 @@ pub struct History(Mutex<HashMap<String, Past>>);
 struct Past {
     /// Unsettled passes in a row.
     unsettled: u32,
+    /// When the next pass is due.
+    due: Option<Instant>,
     /// No pass for this generation before this time.
     held: Option<(Option<i64>, Instant)>,
 }
 
 impl History {
+    /// Notes when the next pass is due.
+    pub fn set_due(&self, identity: &str, wait: Duration) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(identity.to_owned()).or_default().due = Some(Instant::now() + wait);
+    }
+
+    /// Whether a pass comes because it is due, and not because something happened.
+    pub fn is_due(&self, identity: &str) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(identity).and_then(|past| past.due).is_some_and(|due| due <= Instant::now())
+    }
+
     /// Counts a pass; how many unsettled ones there were in a row before it. A settled one starts anew.
     pub fn count(&self, identity: &str, unsettled: bool) -> u32 {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

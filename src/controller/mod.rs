@@ -9,7 +9,8 @@ mod publish;
 mod request_status;
 pub mod server;
 mod status;
-mod verdicts;
+mod teardown;
+pub mod verdicts;
 mod watches;
 
 use std::convert::Infallible;
@@ -32,8 +33,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{ClusterIdentity, CredentialsRequest};
-use crate::aws::Connection;
 use crate::aws::anonymous::AnonymousReader;
+use crate::aws::{Connection, snapshot};
 use gather::full_name;
 use history::History;
 use metrics::{Metrics, Standing};
@@ -58,6 +59,8 @@ pub struct Settings {
     pub lease: Option<Lease>,
     /// This replica's name.
     pub instance: String,
+    /// How long AWS's reads may lag behind its writes.
+    pub settle_time: Duration,
 }
 
 impl Settings {
@@ -105,6 +108,8 @@ pub enum ControllerError {
 const CRD_POLL: Duration = Duration::from_secs(2);
 /// How long the first lists may take before `/readyz` says that they are missing.
 const FIRST_LISTS: Duration = Duration::from_secs(10);
+/// How long the API server is waited for when a pass or the process ends: kube's client waits for ever.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// Events within this time make one pass.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// From so many unsettled passes in a row on, events alone bring no pass before the delay is over: something else
@@ -163,7 +168,8 @@ async fn work(
     };
     metrics.set_leader(false);
     if let Some(election) = election.filter(|_| leads.load(Ordering::Relaxed)) {
-        election.release().await;
+        // Who waits for an answer that does not come keeps Kubernetes from starting it again.
+        let _ = tokio::time::timeout(LAST_WORD, election.release()).await;
     }
     result
 }
@@ -185,7 +191,11 @@ async fn wait_for_crds(client: &Client, settings: &Settings, readiness: &Readine
         let identities: Api<ClusterIdentity> = settings.served(client);
         let requests: Api<CredentialsRequest> = Api::all(client.clone());
         let one = ListParams::default().limit(1);
-        let (identities, requests) = tokio::join!(identities.list_metadata(&one), requests.list_metadata(&one));
+        let answers = async { tokio::join!(identities.list_metadata(&one), requests.list_metadata(&one)) };
+        let Ok((identities, requests)) = tokio::time::timeout(FIRST_LISTS, answers).await else {
+            readiness.waiting("waiting for the API server, which takes requests and does not answer".into());
+            continue;
+        };
         let missing = [
             ("clusteridentities.rolecall.dev", identities.err()),
             ("credentialsrequests.cloudcredential.openshift.io", requests.err()),
@@ -240,7 +250,7 @@ async fn lead(
         .combine(predicates::annotations)
         .combine(predicates::labels)
         .combine(predicates::finalizers);
-    let main = reflector(writer, watcher(api, watcher::Config::default()))
+    let main = reflector(writer, watches::lean(watcher(api, watcher::Config::default())))
         .default_backoff()
         .touched_objects()
         .predicate_filter(news, PredicateConfig::default());
@@ -252,6 +262,9 @@ async fn lead(
             stores: stores.clone(),
             secrets: tokio::sync::Mutex::default(),
             trust_limits: tokio::sync::Mutex::default(),
+            settling: std::sync::Mutex::default(),
+            settle_time: settings.settle_time,
+            begun: tokio::time::Instant::now(),
             client,
         }),
         metrics,
@@ -306,7 +319,8 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
             return Ok(Action::await_change());
         }
     };
-    if identity.metadata.deletion_timestamp.is_some() {
+    let doomed = identity.metadata.deletion_timestamp.is_some();
+    if doomed && !crate::kubernetes::finalizer::is_set(identity) {
         return Ok(Action::await_change());
     }
     let mut identity = identity.clone();
@@ -316,8 +330,9 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
         return Ok(Action::requeue(wait));
     }
     let (begun, now) = (Instant::now(), Timestamp::now());
-    let ended = pass_within_bounds(&context, &identity, now).await;
+    let ended = Box::pin(pass_within_bounds(&context, &identity, now)).await;
     let delay = next_delay(&context, &identity, &name, &ended, now);
+    context.history.set_due(&name, delay);
     let took = begun.elapsed();
     context.metrics.pass(&name, &ended.outcome, took, standing(&ended, now));
     tracing::info!(
@@ -331,26 +346,58 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
     Ok(Action::requeue(delay))
 }
 
+/// How old a snapshot of the account's roles a pass may use: a pass that is due takes one that was made for another
+/// ClusterIdentity a little earlier, one that something has caused looks for itself.
+fn not_before(context: &Context, identity: &ClusterIdentity) -> tokio::time::Instant {
+    let now = tokio::time::Instant::now();
+    let due = context.history.is_due(&full_name(identity));
+    let oldest = if due { snapshot::oldest(identity.spec.drift_interval.0) } else { Duration::ZERO };
+    now.checked_sub(oldest).unwrap_or(now)
+}
+
 /// A pass that ends in time, whatever happens in it.
 async fn pass_within_bounds(context: &Arc<Context>, identity: &ClusterIdentity, now: Timestamp) -> Ended {
     let limit = context.pass_timeout;
-    let bounded = tokio::time::timeout(limit, pass::pass(&context.shared, identity, now));
-    let result = match contain(bounded).await {
+    let work = async {
+        if identity.metadata.deletion_timestamp.is_some() {
+            teardown::pass(&context.shared, identity, now).await
+        } else {
+            pass::pass(&context.shared, identity, not_before(context, identity), now).await
+        }
+    };
+    let bounded = tokio::time::timeout(limit, work);
+    let result = match Box::pin(contain(bounded)).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => {
             let message = format!("a pass took longer than {} s and was given up", limit.as_secs());
-            pass::given_up(&context.shared, identity, Outcome::TimedOut, &message, now).await
+            give_up(context, identity, Outcome::TimedOut, &message, now).await
         }
         Err(panic) => {
             tracing::error!(identity = full_name(identity), panic, "a pass panicked; please report this");
             let message = format!("a pass ended in a defect of Rolecall: {panic}");
-            pass::given_up(&context.shared, identity, Outcome::Panicked, &message, now).await
+            give_up(context, identity, Outcome::Panicked, &message, now).await
         }
     };
     result.unwrap_or_else(|error| {
         tracing::warn!(identity = full_name(identity), %error, "a status could not be written");
         let fault = crate::kubernetes::errors::fault("patch status", "a status", &error);
         Ended::without_status(Outcome::NotWritten(fault.class), identity)
+    })
+}
+
+/// Says in the status that a pass was given up; what the API server does not take in time is left to the next pass.
+async fn give_up(
+    context: &Arc<Context>,
+    identity: &ClusterIdentity,
+    outcome: Outcome,
+    message: &str,
+    now: Timestamp,
+) -> Result<Ended, kube::Error> {
+    let telling = pass::given_up(&context.shared, identity, outcome.clone(), message, now);
+    context.shared.remember_given_up(identity);
+    tokio::time::timeout(LAST_WORD, telling).await.unwrap_or_else(|_| {
+        tracing::warn!(identity = full_name(identity), message, "the API server took no status in time");
+        Ok(Ended::without_status(outcome, identity))
     })
 }
 

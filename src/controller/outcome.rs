@@ -25,6 +25,10 @@ pub enum Outcome {
     },
     /// Something waits for something else; no person is needed.
     Waiting,
+    /// What was changed a moment ago is not shown by AWS's reads yet.
+    Settling,
+    /// The ClusterIdentity is being deleted, and the finalizer was taken back.
+    LetGo,
     /// Something needs a person; the rest is done.
     Blocked,
     /// A call failed; the rest is done.
@@ -43,6 +47,11 @@ pub enum Outcome {
     NotWritten(FaultClass),
 }
 
+/// The reason of a request whose ClusterIdentity is gone.
+pub const NO_IDENTITY: &str = "NoClusterIdentity";
+/// The reason of `Ready` while a ClusterIdentity is being deleted.
+pub const DELETING: &str = "Deleting";
+
 /// Delay after changes: long enough for the watch to see our own status.
 const SOON: Duration = Duration::from_millis(500);
 /// Longest delay while another ClusterIdentity is in the way.
@@ -60,6 +69,8 @@ impl Outcome {
             Self::Changed { .. } => "Reconciling",
             Self::Pending { .. } => "ChangesPending",
             Self::Waiting => "Waiting",
+            Self::Settling => "Settling",
+            Self::LetGo => "LetGo",
             Self::Blocked => "Blocked",
             Self::Failed(class) => fault_reason(*class),
             Self::IssuerWrong => "IssuerWrong",
@@ -78,6 +89,8 @@ impl Outcome {
             Self::Changed { .. } => "changed",
             Self::Pending { .. } => "pending",
             Self::Waiting => "waiting",
+            Self::Settling => "settling",
+            Self::LetGo => "let_go",
             Self::Blocked => "blocked",
             Self::Failed(_) => "failed",
             Self::IssuerWrong => "issuer_wrong",
@@ -93,7 +106,7 @@ impl Outcome {
     pub fn delay(&self, interval: Duration, failures: u32) -> Duration {
         match self {
             // Something that changes again and again does not stick: it is not fought over faster and faster.
-            Self::Changed { .. } => SOON.saturating_mul(1 << failures.min(16)).min(interval.max(SOON)),
+            Self::Changed { .. } | Self::Settling => SOON.saturating_mul(1 << failures.min(16)).min(interval.max(SOON)),
             // Nothing tells when the other ClusterIdentity goes, and asking costs no call.
             Self::Refused(_) => interval.min(RECHECK),
             Self::Failed(_)
@@ -102,7 +115,7 @@ impl Outcome {
             | Self::Panicked
             | Self::NotWritten(_)
             | Self::IssuerWrong => backoff(failures).min(interval.max(FIRST_BACKOFF)),
-            Self::Verified | Self::Pending { .. } | Self::Waiting | Self::Blocked => interval,
+            Self::Verified | Self::Pending { .. } | Self::Waiting | Self::Blocked | Self::LetGo => interval,
         }
     }
 
@@ -111,6 +124,7 @@ impl Outcome {
         matches!(
             self,
             Self::Changed { .. }
+                | Self::Settling
                 | Self::Failed(_)
                 | Self::NoAccount(_)
                 | Self::TimedOut
@@ -133,7 +147,12 @@ impl Outcome {
     /// kstatus: work is under way.
     pub const fn is_reconciling(&self) -> bool {
         match self {
-            Self::Changed { .. } | Self::Waiting | Self::TimedOut | Self::Panicked | Self::IssuerWrong => true,
+            Self::Changed { .. }
+            | Self::Settling
+            | Self::Waiting
+            | Self::TimedOut
+            | Self::Panicked
+            | Self::IssuerWrong => true,
             Self::Failed(class) => !class_needs_person(*class),
             Self::NoAccount(fault) => !class_needs_person(fault.class),
             _ => false,
@@ -156,6 +175,7 @@ pub const fn class_needs_person(class: FaultClass) -> bool {
         // A conflict is looked at by the next pass, which says what stands there and whose it is.
         FaultClass::Conflict
         | FaultClass::Throttled
+        | FaultClass::Unsettled
         | FaultClass::NotFound
         | FaultClass::Server
         | FaultClass::Network => false,
@@ -170,8 +190,14 @@ pub const fn obstacle_needs_person(obstacle: &Obstacle) -> bool {
         | Obstacle::BucketInUse(_)
         | Obstacle::OtherPath { .. }
         | Obstacle::ForeignSecret { .. }
+        | Obstacle::OtherCase { .. }
+        | Obstacle::TooManyDeletions { .. }
+        | Obstacle::ClaimUnknown(_)
+        | Obstacle::RoleInUse { .. }
+        | Obstacle::BucketVersioned(_)
+        | Obstacle::BucketNotEmpty { .. }
         | Obstacle::Keys(_) => true,
-        Obstacle::NamespaceMissing(_) | Obstacle::WaitsFor(_) => false,
+        Obstacle::NamespaceMissing(_) | Obstacle::WaitsFor(_) | Obstacle::Settling(_) => false,
         Obstacle::Unreadable(fault) => class_needs_person(fault.class),
     }
 }
@@ -185,6 +211,7 @@ pub const fn fault_reason(class: FaultClass) -> &'static str {
         FaultClass::Limit => "QuotaExceeded",
         FaultClass::Malformed => "RefusedAsMalformed",
         FaultClass::Conflict => "InTheWay",
+        FaultClass::Unsettled => "Settling",
         FaultClass::Server => "ServerError",
         FaultClass::Network => "Unreachable",
         FaultClass::Credentials => "NoCredentials",
@@ -202,13 +229,26 @@ pub const fn obstacle_reason(obstacle: &Obstacle) -> &'static str {
         Obstacle::NamespaceMissing(_) => "NamespaceMissing",
         Obstacle::Keys(_) => "KeysRefused",
         Obstacle::WaitsFor(_) => "Waiting",
+        Obstacle::OtherCase { .. } => "OtherCase",
+        Obstacle::Settling(_) => "Settling",
+        Obstacle::TooManyDeletions { .. } => "TooManyDeletions",
+        Obstacle::ClaimUnknown(_) => "ClaimUnknown",
+        Obstacle::RoleInUse { .. } => "RoleInUse",
+        Obstacle::BucketVersioned(_) => "BucketVersioned",
+        Obstacle::BucketNotEmpty { .. } => "BucketNotEmpty",
         Obstacle::Unreadable(fault) => fault_reason(fault.class),
     }
 }
 
 /// Whether an obstacle is something foreign in the way.
 pub const fn is_conflict(obstacle: &Obstacle) -> bool {
-    matches!(obstacle, Obstacle::NotOurs { .. } | Obstacle::ForeignSecret { .. } | Obstacle::OtherPath { .. })
+    matches!(
+        obstacle,
+        Obstacle::NotOurs { .. }
+            | Obstacle::ForeignSecret { .. }
+            | Obstacle::OtherPath { .. }
+            | Obstacle::OtherCase { .. }
+    )
 }
 
 /// The reason for a refused request.

@@ -1,36 +1,36 @@
 //! One pass over one ClusterIdentity: inputs, desired, observed, plan, evidence, statuses.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::Mutex;
 
-use super::gather::{self, Requests};
+use super::gather::{self, Requests, full_name};
 use super::outcome::Outcome;
 use super::publish::Publisher;
-use super::verdicts::{outcome, states};
+use super::verdicts::{RequestState, outcome, states};
 use super::watches::Stores;
-use super::{request_status, status};
+use super::{request_status, status, teardown};
 use crate::api::ClusterIdentity;
 use crate::apply::{Evidence, Targets, carry_out};
 use crate::aws::anonymous::AnonymousReader;
 use crate::aws::observe::{observe, trust_limit};
-use crate::aws::{Clients, Connection};
+use crate::aws::{Access, Connection, Session};
 use crate::desired::request::RequestRefused;
 use crate::desired::secret::SecretKey;
 use crate::desired::{Desired, IdentityRefused, Inputs, RequestVerdict, desire};
 use crate::kubernetes;
-use crate::observed::{FaultClass, Observed, ObservedSecret, SecretState, Seen};
-use crate::plan::{Change, plan};
+use crate::observed::{FaultClass, Leftovers, Observed, ObservedSecret, SecretState, Seen};
+use crate::plan::{Change, Plan, Prior, Settling, Subject, plan};
 
 /// How long an account's quota is believed: people have it raised when a request was refused for it.
 const TRUST_LIMIT_AGE: Duration = Duration::from_mins(5);
 
-/// How many Secrets are read side by side.
+/// How many Secrets are read, and statuses written, side by side.
 const SIDE_BY_SIDE: usize = 8;
 
 /// Everything that passes share.
@@ -49,6 +49,44 @@ pub struct Shared {
     pub secrets: Mutex<BTreeMap<SecretKey, ObservedSecret>>,
     /// Quotas on trust policies, by account; read only when a trust policy is longer than AWS's default.
     pub trust_limits: Mutex<BTreeMap<String, (Instant, usize)>>,
+    /// What was changed a moment ago, by ClusterIdentity.
+    pub settling: std::sync::Mutex<HashMap<String, Settling>>,
+    /// How long AWS's reads may lag behind its writes.
+    pub settle_time: Duration,
+    /// When this replica began to act: what one before it made a moment earlier is not in `settling`.
+    pub begun: tokio::time::Instant,
+}
+
+impl Shared {
+    /// What was changed a moment ago for a ClusterIdentity.
+    pub fn settling_of(&self, identity: &ClusterIdentity, now: Timestamp) -> Settling {
+        let mut all = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(settling) = all.get_mut(&full_name(identity)) else { return Settling::default() };
+        settling.expire(now, self.settle_time);
+        settling.clone()
+    }
+
+    /// Remembers what a pass left unseen, and what it made.
+    pub fn remember_settling(&self, identity: &ClusterIdentity, evidence: &Evidence, now: Timestamp) {
+        let settling = evidence.settling(now);
+        let mut all = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        if settling.is_empty() {
+            all.remove(&full_name(identity));
+        } else {
+            all.insert(full_name(identity), settling);
+        }
+    }
+
+    /// Notes that a pass was given up: nobody knows what it made.
+    pub fn remember_given_up(&self, identity: &ClusterIdentity) {
+        let mut all = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(full_name(identity)).or_default().may_have_made(Timestamp::now());
+    }
+
+    /// Forgets a ClusterIdentity that is gone.
+    pub fn forget_settling(&self, identity: &ClusterIdentity) {
+        self.settling.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
+    }
 }
 
 /// How a pass ended, and when something falls due before the next interval.
@@ -63,26 +101,25 @@ pub struct Ended {
     pub drifted: usize,
 }
 
-/// Makes a pass and writes the statuses.
-pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timestamp) -> Result<Ended, kube::Error> {
+/// Makes a pass and writes the statuses. What was read of the account's roles before `not_before` is read again.
+pub async fn pass(
+    shared: &Arc<Shared>,
+    identity: &ClusterIdentity,
+    not_before: tokio::time::Instant,
+    now: Timestamp,
+) -> Result<Ended, kube::Error> {
+    // Before anything is made that would have to be taken away again.
+    teardown::keep_finalizer(shared, identity).await?;
     let mut requests = gather::requests(&shared.stores, identity);
     requests.objects.values_mut().for_each(|request| shared.publisher.freshen(request));
-    match Box::pin(look_and_act(shared, identity, &requests, now)).await {
+    match Box::pin(look_and_act(shared, identity, &requests, not_before, now)).await {
         Ok((desired, evidence)) => {
             let states = states(&desired, &evidence);
             let outcome = outcome(&evidence, &states);
             let previous = identity.status.clone().unwrap_or_default();
             let generation = identity.metadata.generation;
             let next = status::after_pass(&previous, generation, &desired, &evidence, &states, &outcome, now);
-            // One status that cannot be written holds back no other.
-            let mut written = Ok(());
-            for state in states.iter().filter(|state| !state.belongs_to_another()) {
-                let Some(request) = requests.objects.get(state.id) else { continue };
-                let previous = request.status.clone().unwrap_or_default();
-                let generation = request.metadata.generation;
-                let next = request_status::after_pass(&previous, generation, state, evidence.plan(), now);
-                written = written.and(shared.publisher.request(request, &previous, &next).await);
-            }
+            let written = tell_requests(shared, &requests, &states, evidence.plan(), now).await;
             shared.publisher.identity(identity, &previous, &next, &evidence).await.and(written)?;
             let due = status::next_retirement(&desired);
             Ok(Ended { outcome, ready: status::ready(&next), due, drifted: evidence.plan().drift().count() })
@@ -94,8 +131,38 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timesta
     }
 }
 
+/// Writes the statuses of the requests side by side. One that cannot be written holds back no other.
+async fn tell_requests(
+    shared: &Arc<Shared>,
+    requests: &Requests,
+    states: &[RequestState<'_>],
+    plan: &Plan,
+    now: Timestamp,
+) -> Result<(), kube::Error> {
+    // By number and boxed: the compiler cannot see through a stream of borrowing futures that they may be sent.
+    stream::iter(0..states.len())
+        .map(|at| tell_request(shared, requests, &states[at], plan, now).boxed())
+        .buffer_unordered(SIDE_BY_SIDE)
+        .fold(Ok(()), |all, one| std::future::ready(all.and(one)))
+        .await
+}
+
+async fn tell_request(
+    shared: &Arc<Shared>,
+    requests: &Requests,
+    state: &RequestState<'_>,
+    plan: &Plan,
+    now: Timestamp,
+) -> Result<(), kube::Error> {
+    let request = requests.objects.get(state.id).filter(|_| !state.belongs_to_another());
+    let Some(request) = request else { return Ok(()) };
+    let previous = request.status.clone().unwrap_or_default();
+    let next = request_status::after_pass(&previous, request.metadata.generation, state, plan, now);
+    shared.publisher.request(request, &previous, &next).await
+}
+
 /// The sentence for a pass that ended before there was a plan.
-fn message(outcome: &Outcome) -> String {
+pub fn message(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Refused(refused) => refused.to_string(),
         Outcome::NoAccount(fault) => fault.to_string(),
@@ -129,21 +196,27 @@ async fn look_and_act(
     shared: &Arc<Shared>,
     identity: &ClusterIdentity,
     requests: &Requests,
+    not_before: tokio::time::Instant,
     now: Timestamp,
 ) -> Result<(Desired, Evidence), Outcome> {
     gather::refuse_duplicate(&shared.stores, identity).map_err(Outcome::Refused)?;
     let namespace = identity.metadata.namespace.clone().unwrap_or_default();
-    let (keys, opened) = tokio::join!(
+    let access = Access::of(&identity.spec);
+    let ((keys, keys_unread), opened) = tokio::join!(
         kubernetes::keys::read_all(&shared.client, &namespace, &identity.spec.issuer.signing_keys),
-        shared.aws.open(&identity.spec.region),
+        shared.aws.open(&access),
     );
-    let (clients, account) = opened.map_err(Outcome::NoAccount)?;
-    let inputs = gather::inputs(identity, &account, keys, requests.inputs.clone(), now);
-    let desired = desire_within_quota(shared, &clients, inputs).await.map_err(Outcome::Refused)?;
-    let observed = Box::pin(look(shared, &clients, &account, &desired)).await;
-    let plan = plan(&desired, &observed, &gather::prior(identity, &requests.objects));
-    let targets = Targets { aws: &clients, account: &account, cluster: Some(&shared.client) };
-    let evidence = carry_out(&targets, plan).await;
+    let session = opened.map_err(Outcome::NoAccount)?;
+    let inputs = gather::inputs(identity, &session.account.id, keys, requests.inputs.clone(), now);
+    let desired = desire_within_quota(shared, &session, inputs).await.map_err(Outcome::Refused)?;
+    let prior = gather::prior(identity, &requests.objects);
+    let prior = Prior { settling: shared.settling_of(identity, now), ..prior };
+    let mut observed = Box::pin(look(shared, &session, &desired, &prior, not_before)).await;
+    observed.keys_unread = keys_unread;
+    let plan = plan(&desired, &observed, &prior);
+    let evidence = carry_out(&Targets { aws: &session, cluster: Some(&shared.client) }, plan).await;
+    // A pass may take longer than reads lag: what it made last is as young as its end.
+    shared.remember_settling(identity, &evidence, Timestamp::now());
     let mut known = shared.secrets.lock().await;
     for step in evidence.made() {
         // What was just written is read again, whatever the watch has brought so far.
@@ -158,7 +231,7 @@ async fn look_and_act(
 /// The account's quota on trust policies is asked for only when AWS's default would refuse one.
 async fn desire_within_quota(
     shared: &Arc<Shared>,
-    clients: &Clients,
+    session: &Session,
     mut inputs: Inputs,
 ) -> Result<Desired, IdentityRefused> {
     let known = shared.trust_limits.lock().await.get(&inputs.account).copied();
@@ -172,7 +245,7 @@ async fn desire_within_quota(
     if !too_long || inputs.trust_limit.is_some() {
         return Ok(desired);
     }
-    match trust_limit(clients).await {
+    match trust_limit(session).await {
         Ok(limit) => {
             shared.trust_limits.lock().await.insert(inputs.account.clone(), (Instant::now(), limit));
             inputs.trust_limit = Some(limit);
@@ -186,7 +259,20 @@ async fn desire_within_quota(
     }
 }
 
-async fn look(shared: &Arc<Shared>, clients: &Clients, account: &str, desired: &Desired) -> Observed {
+async fn look(
+    shared: &Arc<Shared>,
+    session: &Session,
+    desired: &Desired,
+    prior: &Prior,
+    not_before: tokio::time::Instant,
+) -> Observed {
+    let url = &desired.issuer.url;
+    // Documents that were published once are read as STS reads them, and not a second time when they are right.
+    let published = [Subject::Discovery, Subject::Keys].iter().all(|subject| prior.verified.contains_key(subject));
+    let aws = async {
+        let fetched = if published { Some(shared.reader.fetch(url).await) } else { None };
+        (Box::pin(observe(session, desired, fetched.as_ref(), not_before)).await, fetched)
+    };
     let keys: Vec<SecretKey> = desired.wanted().map(|(_, wanted)| wanted.secret.key.clone()).collect();
     let secrets = stream::iter(keys)
         .map(|key| async move {
@@ -195,9 +281,20 @@ async fn look(shared: &Arc<Shared>, clients: &Clients, account: &str, desired: &
         })
         .buffer_unordered(SIDE_BY_SIDE)
         .collect();
-    let (aws, secrets) = tokio::join!(observe(clients, account, desired), secrets);
-    let fetched = if aws.has_documents() { Some(shared.reader.fetch(&desired.issuer.url).await) } else { None };
-    Observed { bucket: aws.bucket, provider: aws.provider, roles: aws.roles, secrets, fetched }
+    let ((aws, mut fetched), secrets) = tokio::join!(aws, secrets);
+    if fetched.is_none() && aws.has_documents() {
+        fetched = Some(shared.reader.fetch(url).await);
+    }
+    let leftovers = Leftovers { roles: aws.roles.leftovers, secrets: shared.stores.secrets_of(&desired.identity) };
+    Observed {
+        bucket: aws.bucket,
+        provider: aws.provider,
+        roles: aws.roles.wanted,
+        leftovers,
+        secrets,
+        fetched,
+        keys_unread: None,
+    }
 }
 
 async fn secret(shared: &Arc<Shared>, key: &SecretKey) -> Seen<SecretState> {

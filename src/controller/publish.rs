@@ -125,6 +125,11 @@ impl Publisher {
         Ok(())
     }
 
+    /// Says that a ClusterIdentity is let go.
+    pub async fn let_go_event(&self, identity: &ClusterIdentity, why: &str) {
+        self.event(identity, EventType::Normal, "LetGo", why).await;
+    }
+
     async fn write<K>(&self, object: &K, status: &impl Serialize) -> Result<(), kube::Error>
     where
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + DeserializeOwned + HasStatus,

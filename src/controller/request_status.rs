@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::outcome::{ignored, is_conflict, refused_is_conflict, refused_reason};
+use super::outcome::{NO_IDENTITY, ignored, is_conflict, refused_is_conflict, refused_reason};
 use super::status::{drift_entry, request_problems, seconds, summarise, why_not};
 use super::verdicts::{RequestState, Standing, Wants};
 use crate::api::CredentialsRequestStatus;
@@ -99,6 +99,28 @@ pub fn after_pass(
     }
     keep_foreign(&mut conditions);
     status.conditions = conditions.out;
+    if equal_but_for_pruned(previous, &status) { previous.clone() } else { status }
+}
+
+/// The status when the ClusterIdentity that served the request goes and takes role and Secret along.
+pub fn deprovisioned(
+    previous: &CredentialsRequestStatus,
+    generation: Option<i64>,
+    identity: &str,
+    now: Timestamp,
+) -> CredentialsRequestStatus {
+    let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: Vec::new() };
+    let message = format!("the ClusterIdentity {identity} was deleted; nobody serves this request");
+    conditions.set(types::READY, "False", NO_IDENTITY, message);
+    conditions.set(types::DRIFTED, "False", "NothingWanted", "nothing is provisioned".into());
+    keep_foreign(&mut conditions);
+    let status = CredentialsRequestStatus {
+        observed_generation: generation,
+        provisioned: false,
+        provider_status: None,
+        conditions: conditions.out,
+        ..previous.clone()
+    };
     if equal_but_for_pruned(previous, &status) { previous.clone() } else { status }
 }
 

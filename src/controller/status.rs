@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::outcome::{Outcome, fault_reason, obstacle_needs_person, obstacle_reason, refused_reason, verification};
+use super::outcome::{
+    DELETING, Outcome, fault_reason, obstacle_needs_person, obstacle_reason, refused_reason, verification,
+};
 use super::verdicts::{RequestState, Standing, Wants, is_passing, is_unread};
-use crate::api::cluster_identity::{DriftEntry, PendingChange, PublishedKey, RoleCounts};
-use crate::api::{ClusterIdentityStatus, conditions as types};
+use crate::api::cluster_identity::{DeletionPolicy, DriftEntry, PendingChange, PublishedKey, RoleCounts};
+use crate::api::{ClusterIdentityStatus, TEARDOWN_FINALIZER, conditions as types};
 use crate::apply::Evidence;
 use crate::desired::Desired;
 use crate::desired::keys::retire_at;
 use crate::observed::{Fault, FaultClass};
 use crate::plan::drift::cut;
-use crate::plan::{Difference, Obstacle, Step, Subject, Verification};
+use crate::plan::{Difference, Obstacle, Plan, Step, Subject, Verification};
 
 /// How many problems a message tells; the rest is counted.
 const MOST_TOLD: usize = 10;
@@ -96,6 +98,7 @@ pub fn after_pass(
     issuer(&mut conditions, evidence);
     requests(&mut conditions, states);
     drifted(&mut conditions, &drift);
+    orphaned(&mut conditions, desired, evidence.plan());
     permissions(&mut conditions, evidence);
     freshness(&mut conditions, evidence);
     let pending = match evidence {
@@ -106,7 +109,7 @@ pub fn after_pass(
         observed_generation: generation,
         issuer_url: Some(desired.issuer.url.clone()),
         provider_arn: Some(desired.issuer.provider.arn.clone()),
-        roles: Some(role_counts(states)),
+        roles: Some(role_counts(states, evidence.plan())),
         keys: published_keys(previous, desired, evidence),
         pending_changes: pending,
         drift,
@@ -171,6 +174,75 @@ pub fn without_plan(
     // A verdict that stands from before is of the generation that it was made for.
     let observed_generation = if refused { generation } else { previous.observed_generation };
     ClusterIdentityStatus { observed_generation, conditions: conditions.out, ..previous.clone() }
+}
+
+/// The status while a ClusterIdentity is being deleted: what was true of it is so no longer.
+pub fn during_teardown(
+    previous: &ClusterIdentityStatus,
+    generation: Option<i64>,
+    evidence: &Evidence,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> ClusterIdentityStatus {
+    let problems = problems(evidence, &[]);
+    let message = match (outcome, problems.is_empty()) {
+        (Outcome::Changed { writes }, true) => format!("{writes} parts were deleted and are being verified"),
+        (_, true) => "what carries the cluster's mark is being deleted".to_owned(),
+        (_, false) => in_the_way(&summarise(&problems)),
+    };
+    let mut status = torn(previous, generation, outcome, &message, now);
+    let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: status.conditions };
+    permissions(&mut conditions, evidence);
+    freshness(&mut conditions, evidence);
+    status.conditions = conditions.out;
+    status
+}
+
+/// The status while a deletion cannot go on, or waits.
+pub fn held_in_teardown(
+    previous: &ClusterIdentityStatus,
+    generation: Option<i64>,
+    outcome: &Outcome,
+    message: &str,
+    now: Timestamp,
+) -> ClusterIdentityStatus {
+    let message = if *outcome == Outcome::Settling { message.to_owned() } else { in_the_way(message) };
+    let mut status = torn(previous, generation, outcome, &message, now);
+    let reason = outcome.reason();
+    let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: status.conditions };
+    if *outcome != Outcome::Settling {
+        conditions.set(types::SNAPSHOT_FRESH, Says { status: Some(false), reason, message });
+    }
+    status.conditions = conditions.out;
+    status
+}
+
+/// Who holds the object, and how to let it go all the same.
+fn in_the_way(problem: &str) -> String {
+    format!(
+        "{problem}; until then the finalizer {TEARDOWN_FINALIZER} keeps this object and its namespace: to let it go and leave what it owns in AWS, set spec.deletionPolicy to Retain"
+    )
+}
+
+fn torn(
+    previous: &ClusterIdentityStatus,
+    generation: Option<i64>,
+    outcome: &Outcome,
+    message: &str,
+    now: Timestamp,
+) -> ClusterIdentityStatus {
+    let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: Vec::new() };
+    conditions.set(types::READY, Says { status: Some(false), reason: DELETING, message: message.to_owned() });
+    progress(&mut conditions, outcome, message);
+    ClusterIdentityStatus {
+        observed_generation: generation,
+        issuer_url: previous.issuer_url.clone(),
+        provider_arn: previous.provider_arn.clone(),
+        // Which bucket was ours is needed to the end.
+        verified: previous.verified.clone(),
+        conditions: conditions.out,
+        ..ClusterIdentityStatus::default()
+    }
 }
 
 fn overall(conditions: &mut Conditions<'_>, outcome: &Outcome, evidence: &Evidence, states: &[RequestState<'_>]) {
@@ -358,9 +430,23 @@ fn drifted(conditions: &mut Conditions<'_>, drift: &[DriftEntry]) {
     conditions.set(types::DRIFTED, says);
 }
 
+/// What is left over, and what becomes of it.
+fn orphaned(conditions: &mut Conditions<'_>, desired: &Desired, plan: &Plan) {
+    if plan.orphans.is_empty() {
+        return;
+    }
+    let (reason, fate) = match desired.deletion {
+        DeletionPolicy::Retain => ("Retained", "kept, because deletionPolicy is Retain"),
+        DeletionPolicy::Delete => ("BeingDeleted", "to be deleted"),
+    };
+    let message = format!("asked for by no request, {fate}: {}", summarise(&plan.orphans));
+    conditions.set(types::ORPHANED, Says { status: Some(true), reason, message });
+}
+
 fn permissions(conditions: &mut Conditions<'_>, evidence: &Evidence) {
+    let faults = faults(evidence).chain(&evidence.plan().done_without);
     let denied: BTreeSet<&str> =
-        faults(evidence).filter(|fault| fault.class == FaultClass::Denied).map(|fault| fault.action.as_str()).collect();
+        faults.filter(|fault| fault.class == FaultClass::Denied).map(|fault| fault.action.as_str()).collect();
     let says = if denied.is_empty() {
         Says { status: Some(true), reason: "Sufficient", message: "no call was denied".into() }
     } else {
@@ -387,7 +473,7 @@ fn faults(evidence: &Evidence) -> impl Iterator<Item = &Fault> {
     evidence.failures().into_iter().map(|(_, fault)| fault).chain(evidence.plan().unreadable())
 }
 
-fn role_counts(states: &[RequestState<'_>]) -> RoleCounts {
+fn role_counts(states: &[RequestState<'_>], plan: &Plan) -> RoleCounts {
     let count = |test: &dyn Fn(&Standing<'_>) -> bool| {
         i32::try_from(states.iter().filter(|state| test(&state.standing)).count()).unwrap_or(i32::MAX)
     };
@@ -397,7 +483,9 @@ fn role_counts(states: &[RequestState<'_>]) -> RoleCounts {
         let of_role = |(step, _): (&Step, &Difference)| matches!(step.subject, Subject::Role(_));
         matches!(standing, Standing::Wanted(wants) if wants.drift().any(of_role))
     });
-    RoleCounts { desired, ready, drifted, summary: format!("{ready}/{desired}") }
+    let orphaned = plan.orphans.iter().filter(|orphan| orphan.starts_with("role/")).count();
+    let orphaned = i32::try_from(orphaned).unwrap_or(i32::MAX);
+    RoleCounts { desired, ready, drifted, orphaned, summary: format!("{ready}/{desired}") }
 }
 
 /// The keys, once they are seen to be published; before that, what was published stays remembered.

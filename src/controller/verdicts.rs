@@ -1,5 +1,7 @@
 //! What a pass found out about each request, once, for the statuses of both kinds.
 
+use std::collections::HashMap;
+
 use crate::apply::Evidence;
 use crate::desired::request::{RequestId, RequestRefused};
 use crate::desired::{Desired, DesiredRequest, Ignored, RequestVerdict, Wanted};
@@ -70,7 +72,14 @@ impl Wants<'_> {
 
 /// Whether a fault says nothing about what was to be read, only that it could not be.
 pub const fn is_passing(class: FaultClass) -> bool {
-    matches!(class, FaultClass::Throttled | FaultClass::Server | FaultClass::Network | FaultClass::Credentials)
+    matches!(
+        class,
+        FaultClass::Throttled
+            | FaultClass::Server
+            | FaultClass::Network
+            | FaultClass::Unsettled
+            | FaultClass::Credentials
+    )
 }
 
 /// Whether an obstacle is only that something could not be read, for a passing reason.
@@ -78,28 +87,61 @@ pub fn is_unread(obstacle: &Obstacle) -> bool {
     obstacle.unreadable().is_some_and(|fault| is_passing(fault.class))
 }
 
-/// The state of every request.
-pub fn states<'a>(desired: &'a Desired, evidence: &'a Evidence) -> Vec<RequestState<'a>> {
-    desired.requests.iter().map(|request| state(request, evidence)).collect()
+/// What a pass came to for each request: looked up by request, or a thousand requests would each walk the whole plan.
+#[derive(Default)]
+struct Found<'a> {
+    obstacles: Vec<&'a Obstacle>,
+    failures: Vec<&'a Fault>,
+    steps: Vec<&'a Step>,
 }
 
-fn state<'a>(request: &'a DesiredRequest, evidence: &'a Evidence) -> RequestState<'a> {
+fn found_by_request(evidence: &Evidence) -> HashMap<&RequestId, Found<'_>> {
+    let plan = evidence.plan();
+    let mut found: HashMap<&RequestId, Found<'_>> = HashMap::new();
+    for (subject, obstacle) in &plan.obstacles {
+        if let Some(id) = subject.request() {
+            found.entry(id).or_default().obstacles.push(obstacle);
+        }
+    }
+    for (step, fault) in evidence.failures() {
+        if let Some(id) = step.subject.request() {
+            found.entry(id).or_default().failures.push(fault);
+        }
+    }
+    for step in &plan.steps {
+        if let Some(id) = step.subject.request() {
+            found.entry(id).or_default().steps.push(step);
+        }
+    }
+    found
+}
+
+/// The state of every request.
+pub fn states<'a>(desired: &'a Desired, evidence: &'a Evidence) -> Vec<RequestState<'a>> {
+    let mut found = found_by_request(evidence);
+    desired
+        .requests
+        .iter()
+        .map(|request| state(request, found.remove(&request.id).unwrap_or_default(), evidence))
+        .collect()
+}
+
+fn state<'a>(request: &'a DesiredRequest, found: Found<'a>, evidence: &'a Evidence) -> RequestState<'a> {
     let standing = match &request.verdict {
         RequestVerdict::Ignored(ignored) => Standing::Ignored(ignored),
         RequestVerdict::Refused(refused) => Standing::Refused(refused),
-        RequestVerdict::Wanted(wanted) => Standing::Wanted(wants(&request.id, wanted, evidence)),
+        RequestVerdict::Wanted(wanted) => Standing::Wanted(wants(&request.id, wanted, found, evidence)),
     };
     RequestState { id: &request.id, standing }
 }
 
-fn wants<'a>(id: &'a RequestId, wanted: &'a Wanted, evidence: &'a Evidence) -> Wants<'a> {
+fn wants<'a>(id: &'a RequestId, wanted: &'a Wanted, found: Found<'a>, evidence: &'a Evidence) -> Wants<'a> {
     let plan = evidence.plan();
-    let mine = |subject: &Subject| subject.request() == Some(id);
     Wants {
         wanted,
-        obstacles: plan.obstacles.iter().filter(|(of, _)| mine(of)).map(|(_, obstacle)| obstacle).collect(),
-        failures: evidence.failures().into_iter().filter(|(step, _)| mine(&step.subject)).map(|(_, f)| f).collect(),
-        steps: plan.steps.iter().filter(|step| mine(&step.subject)).collect(),
+        obstacles: found.obstacles,
+        failures: found.failures,
+        steps: found.steps,
         withheld: matches!(evidence, Evidence::Withheld(_)),
         role_true: plan.is_true(&Subject::Role(id.clone())),
         secret_true: plan.is_true(&Subject::Secret(id.clone())),
@@ -125,6 +167,9 @@ pub fn outcome(evidence: &Evidence, states: &[RequestState<'_>]) -> Outcome {
     }
     if !plan.steps.is_empty() {
         return Outcome::Pending { changes: plan.steps.len() };
+    }
+    if plan.obstacles.iter().any(|(_, obstacle)| matches!(obstacle, Obstacle::Settling(_))) {
+        return Outcome::Settling;
     }
     if !plan.obstacles.is_empty() {
         return Outcome::Waiting;

@@ -15,7 +15,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
 use crate::api::{ClusterIdentity, CredentialsRequest, SIGNING_KEY_LABEL};
-use crate::desired::secret::{IDENTITY_ANNOTATION, MANAGED_BY_LABEL};
+use crate::desired::secret::{IDENTITY_ANNOTATION, MANAGED_BY_LABEL, SecretKey};
+use crate::observed::LeftoverSecret;
 
 /// A ClusterIdentity as it is watched: a malformed one does not stop the others.
 pub type GuardedIdentity = DeserializeGuard<ClusterIdentity>;
@@ -52,6 +53,24 @@ impl Stores {
     pub fn secret_version(&self, namespace: &str, name: &str) -> Option<String> {
         let secret = self.secrets.get(&ObjectRef::new(name).within(namespace))?;
         secret.metadata.resource_version.clone()
+    }
+
+    /// The Secrets that carry the mark of a ClusterIdentity (`namespace/name`).
+    pub fn secrets_of(&self, identity: &str) -> Vec<LeftoverSecret> {
+        let secrets = self.secrets.state();
+        let marked = secrets.iter().filter(|secret| {
+            secret.annotations().get(IDENTITY_ANNOTATION).is_some_and(|owner| owner == identity)
+                && secret.metadata.deletion_timestamp.is_none()
+        });
+        let mut secrets: Vec<LeftoverSecret> = marked
+            .map(|secret| LeftoverSecret {
+                key: SecretKey { namespace: secret.namespace().unwrap_or_default(), name: secret.name_any() },
+                uid: secret.uid().unwrap_or_default(),
+                resource_version: secret.resource_version().unwrap_or_default(),
+            })
+            .collect();
+        secrets.sort_by(|a, b| a.key.cmp(&b.key));
+        secrets
     }
 
     /// The ClusterIdentities that an object of this namespace with these labels would belong to, as a request.
@@ -97,16 +116,16 @@ pub fn start(
 
     let everything = watcher::Config::default();
     let api: Api<GuardedRequest> = Api::all(client.clone());
-    let stream = reflector(request_writer, watch(api, everything.clone())).default_backoff();
+    let stream = reflector(request_writer, lean(watch(api, everything.clone()))).default_backoff();
     let mut tasks = vec![run(stream, requests_to_identities(stores.clone()), triggers.clone())];
 
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let stream = reflector(namespace_writer, watch(api, everything)).default_backoff();
+    let stream = reflector(namespace_writer, lean(watch(api, everything))).default_backoff();
     tasks.push(run(stream, namespaces_to_identities(stores.clone()), triggers.clone()));
 
     let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY_LABEL.0, MANAGED_BY_LABEL.1));
     let api: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
-    let stream = reflector(secret_writer, watch(api, ours)).default_backoff();
+    let stream = reflector(secret_writer, lean(watch(api, ours))).default_backoff();
     tasks.push(run(stream, secrets_to_identities(), triggers.clone()));
 
     let keys = watcher::Config::default().labels(SIGNING_KEY_LABEL);
@@ -118,6 +137,13 @@ pub fn start(
     let stream = watch(api, keys).default_backoff();
     tasks.push(run(stream, keys_to_identities(stores.clone()), triggers.clone()));
     (stores, tasks)
+}
+
+/// Leaves out what takes more room in a store than all the rest, and is never looked at there.
+pub fn lean<K: Resource>(
+    stream: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
+) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send {
+    stream.modify(|object| object.meta_mut().managed_fields = None)
 }
 
 /// Drives one watch for the life of the process.

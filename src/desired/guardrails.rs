@@ -13,6 +13,8 @@ use crate::policy::pattern::{actions_contain, matches};
 pub const INLINE_POLICY_LIMIT: usize = 10_240;
 /// Characters of a trust policy by default; the account's own quota may be larger.
 pub const DEFAULT_TRUST_LIMIT: usize = 2_048;
+/// How many of the others a collision names: thousands that collide would each name thousands.
+const MOST_NAMED: usize = 10;
 
 /// Checks a request against the guardrails of its ClusterIdentity.
 pub fn check(guardrails: &Guardrails, request: &ReadRequest) -> Result<(), RequestRefused> {
@@ -83,7 +85,12 @@ pub fn collisions<'a>(
     let mut refused = BTreeMap::new();
     for (id, role, secret) in wanted {
         let others = |ids: &[&RequestId]| {
-            ids.iter().filter(|other| **other != id).map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            let others = ids.iter().filter(|other| **other != id).take(MOST_NAMED);
+            let named = others.map(ToString::to_string).collect::<Vec<_>>();
+            match ids.len().saturating_sub(1 + MOST_NAMED) {
+                more if more > 0 && named.len() == MOST_NAMED => format!("{} and {more} more", named.join(", ")),
+                _ => named.join(", "),
+            }
         };
         let (same_secret, same_role) = (others(&by_secret[secret]), others(&by_role[&role.name.to_ascii_lowercase()]));
         if !same_secret.is_empty() {

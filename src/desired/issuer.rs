@@ -134,6 +134,13 @@ impl DesiredProvider {
     }
 }
 
+impl DesiredIssuer {
+    /// The key of the JWKS in the bucket.
+    pub fn jwks_key(&self) -> String {
+        format!("{}{JWKS_KEY}", self.bucket.prefix)
+    }
+}
+
 /// A URL without `https://`, as IAM keeps a provider's URL.
 pub fn without_scheme(url: &str) -> &str {
     url.strip_prefix("https://").unwrap_or(url)

@@ -17,13 +17,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::core::Selector;
 
-use crate::api::cluster_identity::{Adoption, ManagementPolicy};
+use crate::api::cluster_identity::{Adoption, DeletionPolicy, ManagementPolicy};
 use crate::api::{ClusterIdentitySpec, CredentialsRequestSpec};
-use issuer::{DesiredIssuer, DesiredObject, JWKS_KEY, desired_issuer, jwks_document};
+use issuer::{DesiredIssuer, DesiredObject, desired_issuer, jwks_document};
 use keys::{KeySource, KeysRefused, RememberedKey, WantedKey, wanted_keys};
 use request::{ReadRequest, Reading, RequestId, RequestRefused};
 use role::{DesiredRole, desired_role};
-use secret::{DesiredSecret, credentials};
+use secret::{DesiredSecret, SecretKey, credentials};
 
 /// All that a pass starts from, read and nothing more.
 #[derive(Debug, Clone)]
@@ -113,12 +113,44 @@ pub struct Desired {
     pub adoption: Adoption,
     /// Whether changes are made.
     pub management: ManagementPolicy,
+    /// What becomes of what is no longer asked for.
+    pub deletion: DeletionPolicy,
+    /// How many roles may be deleted in one pass.
+    pub most_deletions: usize,
+    /// What the names of all roles of the cluster begin with.
+    pub role_prefix: String,
+    /// What requests lay claim to, in order or not.
+    pub claims: Claims,
     /// The issuer, its keys apart.
     pub issuer: DesiredIssuer,
     /// The keys, or why there are none to publish.
     pub keys: Result<DesiredKeys, KeysRefused>,
     /// The requests, in the order of their ids.
     pub requests: Vec<DesiredRequest>,
+}
+
+/// What requests lay claim to, whether or not they are in order: none of it is left over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// Names of roles, in lower case.
+    pub roles: BTreeSet<String>,
+    /// Secrets.
+    pub secrets: BTreeSet<SecretKey>,
+    /// Requests that do not say what they ask for: anything may be theirs.
+    pub unknown: Vec<RequestId>,
+}
+
+/// What goes when a ClusterIdentity goes.
+#[derive(Debug, Clone)]
+pub struct Teardown {
+    /// The ClusterIdentity, `namespace/name`.
+    pub identity: String,
+    /// Key of the tag that marks what belongs to the cluster.
+    pub owner_tag: String,
+    /// What the names of all its roles begin with.
+    pub role_prefix: String,
+    /// Its issuer.
+    pub issuer: DesiredIssuer,
 }
 
 /// The keys to publish and their document.
@@ -200,18 +232,61 @@ pub fn desire(inputs: &Inputs) -> Result<Desired, IdentityRefused> {
         owner_tag: names::owner_tag_key(&inputs.spec.infra_name),
         adoption: inputs.spec.adoption,
         management: inputs.spec.management_policy,
+        deletion: inputs.spec.deletion_policy,
+        most_deletions: inputs.spec.guardrails.max_deletions_per_pass as usize,
+        role_prefix: names::role_prefix(&inputs.spec.infra_name),
+        claims: claims(inputs),
         keys: desired_keys(inputs, &issuer),
         issuer,
         requests,
     })
 }
 
-fn check_identity(inputs: &Inputs) -> Result<(), IdentityRefused> {
-    let allowed = inputs.spec.aws.account_id.as_ref();
-    if let Some(allowed) = allowed.filter(|allowed| **allowed != inputs.account) {
-        return Err(IdentityRefused::WrongAccount { actual: inputs.account.clone(), allowed: allowed.clone() });
+/// What goes when a ClusterIdentity goes.
+pub fn teardown(identity: &str, spec: &ClusterIdentitySpec, account: &str) -> Result<Teardown, IdentityRefused> {
+    check_account(spec, account)?;
+    Ok(Teardown {
+        identity: identity.to_owned(),
+        owner_tag: names::owner_tag_key(&spec.infra_name),
+        role_prefix: names::role_prefix(&spec.infra_name),
+        issuer: desired_issuer(spec, account),
+    })
+}
+
+/// A request that is refused keeps what it had; one that its release has removed does not.
+fn claims(inputs: &Inputs) -> Claims {
+    let mut claims = Claims::default();
+    for request in inputs.requests.iter().filter(|request| !request.tombstone) {
+        let Ok(spec) = &request.spec else {
+            claims.unknown.push(request.id.clone());
+            continue;
+        };
+        if matches!(request::read(spec), Ok(Reading::OtherCloud { .. })) {
+            continue;
+        }
+        let (Some(namespace), Some(name)) = (&spec.secret_ref.namespace, &spec.secret_ref.name) else {
+            claims.unknown.push(request.id.clone());
+            continue;
+        };
+        let full = names::full_role_name(&inputs.spec.infra_name, namespace, name);
+        claims.roles.insert(names::role_name(&full, inputs.spec.roles.naming).to_ascii_lowercase());
+        claims.secrets.insert(SecretKey { namespace: namespace.clone(), name: name.clone() });
     }
+    claims
+}
+
+fn check_identity(inputs: &Inputs) -> Result<(), IdentityRefused> {
+    check_account(&inputs.spec, &inputs.account)?;
     check_spec(&inputs.spec)
+}
+
+fn check_account(spec: &ClusterIdentitySpec, account: &str) -> Result<(), IdentityRefused> {
+    match &spec.aws.account_id {
+        Some(allowed) if allowed != account => {
+            Err(IdentityRefused::WrongAccount { actual: account.to_owned(), allowed: allowed.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The schema's rules that a file given to the CLI has not been through.
@@ -284,7 +359,7 @@ fn desired_keys(inputs: &Inputs, issuer: &DesiredIssuer) -> Result<DesiredKeys, 
     let remembered: Vec<String> = inputs.remembered_keys.iter().map(|old| old.key.kid.clone()).collect();
     Ok(DesiredKeys {
         document: DesiredObject {
-            key: format!("{}{JWKS_KEY}", issuer.bucket.prefix),
+            key: issuer.jwks_key(),
             body: jwks_document(&plain),
             tags: issuer.discovery.tags.clone(),
         },
@@ -338,14 +413,11 @@ fn wanted(
 }
 
 fn refuse_collisions(requests: &mut [DesiredRequest]) {
-    let all: Vec<(RequestId, Box<Wanted>)> = requests
-        .iter()
-        .filter_map(|request| match &request.verdict {
-            RequestVerdict::Wanted(wanted) => Some((request.id.clone(), wanted.clone())),
-            _ => None,
-        })
-        .collect();
-    let mut refused = guardrails::collisions(all.iter().map(|(id, w)| (id, &w.role, &w.secret.key)));
+    let all = requests.iter().filter_map(|request| match &request.verdict {
+        RequestVerdict::Wanted(wanted) => Some((&request.id, &wanted.role, &wanted.secret.key)),
+        _ => None,
+    });
+    let mut refused = guardrails::collisions(all);
     for request in requests {
         if let Some(refusal) = refused.remove(&request.id) {
             request.verdict = RequestVerdict::Refused(refusal);

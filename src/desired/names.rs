@@ -23,6 +23,11 @@ pub fn default_bucket(infra_name: &str) -> String {
     format!("{infra_name}-oidc")
 }
 
+/// What the names of all roles of a cluster begin with: a name is never cut within it.
+pub fn role_prefix(infra_name: &str) -> String {
+    format!("{infra_name}-")
+}
+
 /// The role name before it is cut: `<infraName>-<namespace>-<name>` of the Secret.
 pub fn full_role_name(infra_name: &str, secret_namespace: &str, secret_name: &str) -> String {
     format!("{infra_name}-{secret_namespace}-{secret_name}")
@@ -48,7 +53,8 @@ fn cut(text: &str, most: usize) -> &str {
 
 /// SHA-256 in lower-case hexadecimal.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    digest(&SHA256, bytes).as_ref().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The first 16 hexadecimal digits of the SHA-256: enough to tell two states of one resource apart.

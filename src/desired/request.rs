@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::secret::{DEFAULT_TOKEN_PATH, SecretKey};
 use crate::api::CredentialsRequestSpec;
 use crate::policy::Effect;
+use crate::policy::coverage::Required;
 use crate::policy::document::{effect, tests};
 
 /// Which CredentialsRequest.
@@ -47,6 +48,23 @@ pub struct StatementEntry {
     pub resource: String,
     /// The condition block, as written.
     pub condition: Option<Value>,
+}
+
+impl ReadRequest {
+    /// What the request asks for, as the judgement of coverage takes it.
+    pub fn required(&self) -> Vec<Required> {
+        let conditions = |entry: &StatementEntry| {
+            // It was checked when the request was read.
+            entry.condition.as_ref().and_then(|condition| tests(condition, "policyCondition").ok()).unwrap_or_default()
+        };
+        let required = |entry: &StatementEntry| Required {
+            effect: entry.effect,
+            actions: entry.actions.clone(),
+            resource: entry.resource.clone(),
+            conditions: conditions(entry),
+        };
+        self.statements.iter().map(required).collect()
+    }
 }
 
 /// Why a request cannot be served. Each message says what to change.

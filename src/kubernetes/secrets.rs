@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 
 use super::errors::fault;
@@ -12,7 +12,7 @@ use crate::desired::names::sha256_hex;
 use crate::desired::secret::{
     CREDENTIALS_KEY, DesiredSecret, IDENTITY_ANNOTATION, MANAGED_BY_LABEL, SecretKey, UPSTREAM_LABEL,
 };
-use crate::observed::{Fault, ObservedSecret};
+use crate::observed::{Fault, LeftoverSecret, ObservedSecret};
 
 /// Field manager of everything that Rolecall applies.
 pub const FIELD_MANAGER: &str = "rolecall";
@@ -52,6 +52,23 @@ fn look_at(secret: &Secret) -> ObservedSecret {
         labelled: marked && label(UPSTREAM_LABEL) == Some("true"),
         identity: secret.annotations().get(IDENTITY_ANNOTATION).cloned(),
         request: secret.annotations().get(REQUEST_ANNOTATION).cloned(),
+    }
+}
+
+/// Deletes a Secret, if it is still the one that was looked at.
+pub async fn delete(client: &Client, secret: &LeftoverSecret) -> Result<(), Fault> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &secret.key.namespace);
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(secret.uid.clone()),
+            resource_version: Some(secret.resource_version.clone()),
+        }),
+        ..DeleteParams::default()
+    };
+    match api.delete(&secret.key.name, &params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(fault("delete secrets", &format!("Secret {}", secret.key), &error)),
     }
 }
 

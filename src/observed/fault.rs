@@ -33,6 +33,8 @@ pub enum FaultClass {
     Server,
     /// There was no answer.
     Network,
+    /// AWS does not know yet, or not everywhere, what it was told a moment ago.
+    Unsettled,
     /// There are no usable credentials.
     Credentials,
 }
@@ -49,6 +51,7 @@ impl FaultClass {
             Self::Conflict => "conflict",
             Self::Server => "server",
             Self::Network => "network",
+            Self::Unsettled => "unsettled",
             Self::Credentials => "credentials",
         }
     }
@@ -70,6 +73,7 @@ fn sentence(class: FaultClass, action: &str, target: &str, message: &str) -> Str
         FaultClass::Conflict => format!("{action} on {target} met something in its way: {message}"),
         FaultClass::Server => format!("{action} on {target} failed on the other side: {message}"),
         FaultClass::Network => format!("{action} on {target} got no answer: {message}"),
+        FaultClass::Unsettled => format!("{action} on {target} came too early and is tried again: {message}"),
         FaultClass::Credentials => format!("{action}: no usable AWS credentials: {message}"),
     }
 }

@@ -1,5 +1,6 @@
 //! What is: AWS and the target cluster as they were read, plain data without clients.
 
+pub mod dump;
 pub mod fault;
 
 use std::collections::BTreeMap;
@@ -46,10 +47,14 @@ pub struct Observed {
     pub provider: Seen<Option<ObservedProvider>>,
     /// The roles that were looked for, by wanted name.
     pub roles: BTreeMap<String, Seen<Option<ObservedRole>>>,
+    /// What carries the cluster's mark and is asked for by no request.
+    pub leftovers: Leftovers,
     /// The Secrets that were looked for; empty when there is no cluster to look in.
     pub secrets: BTreeMap<SecretKey, Seen<SecretState>>,
     /// The documents as an anonymous reader gets them; `None` when that was not tried.
     pub fetched: Option<FetchedDocuments>,
+    /// Why a source of signing keys could not be read, if that will pass.
+    pub keys_unread: Option<Fault>,
 }
 
 /// The issuer bucket.
@@ -116,9 +121,80 @@ pub struct ObservedProvider {
     pub tags: BTreeMap<String, String>,
 }
 
+/// What carries the cluster's mark and is asked for by no request.
+#[derive(Debug, Clone)]
+pub struct Leftovers {
+    /// Roles, or why they are not known.
+    pub roles: Seen<Vec<Seen<Leftover>>>,
+    /// Secrets.
+    pub secrets: Vec<LeftoverSecret>,
+}
+
+/// A role that carries the cluster's mark and is asked for by no request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Its name.
+    pub name: String,
+    /// Whether it has the inline policy that Rolecall and ccoctl make: the one of the role's own name.
+    pub own_policy: bool,
+    /// What else hangs on it, in words: someone uses it for something of theirs.
+    pub others: Vec<String>,
+}
+
+impl Leftover {
+    /// A leftover with these inline policies, attached policies (ARNs) and instance profiles.
+    pub fn new<'a>(
+        name: &str,
+        inline: impl Iterator<Item = &'a str>,
+        attached: &[String],
+        instance_profiles: &[String],
+    ) -> Self {
+        let (own, foreign): (Vec<&str>, Vec<&str>) = inline.partition(|policy| *policy == name);
+        let mut others: Vec<String> = foreign.iter().map(|policy| format!("inline policy {policy}")).collect();
+        others.extend(attached.iter().map(|arn| format!("attached policy {arn}")));
+        others.extend(instance_profiles.iter().map(|profile| format!("instance profile {profile}")));
+        Self { name: name.to_owned(), own_policy: !own.is_empty(), others }
+    }
+}
+
+/// A Secret that carries the cluster's mark and is asked for by no request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftoverSecret {
+    /// Where.
+    pub key: SecretKey,
+    /// Its uid: another Secret of the name is not meant.
+    pub uid: String,
+    /// Its resource version: one that someone changed meanwhile is not meant either.
+    pub resource_version: String,
+}
+
+/// All that a teardown has read.
+#[derive(Debug, Clone)]
+pub struct ObservedTeardown {
+    /// The roles that carry the cluster's mark, or why they are not known.
+    pub roles: Seen<Vec<Seen<Leftover>>>,
+    /// The IAM OIDC provider; `None` when there is none.
+    pub provider: Seen<Option<ObservedProvider>>,
+    /// The issuer bucket; `None` when there is none that is ours.
+    pub bucket: Seen<Option<DoomedBucket>>,
+}
+
+/// The issuer bucket as far as a teardown has to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoomedBucket {
+    /// Whether versioning is, or was, switched on.
+    pub versioned: bool,
+    /// Those of our documents that lie in it.
+    pub documents: Vec<String>,
+    /// Some of the other objects that lie in it.
+    pub others: Vec<String>,
+}
+
 /// A role.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObservedRole {
+    /// Its name: IAM finds it in any case, but keeps the one it was made with.
+    pub name: String,
     /// Its path.
     pub path: String,
     /// Its description; absent and empty are the same.
@@ -184,7 +260,12 @@ pub struct FetchedDocuments {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetched {
     /// The document.
-    Body(Vec<u8>),
+    Body {
+        /// Its bytes.
+        body: Vec<u8>,
+        /// Its content type.
+        content_type: Option<String>,
+    },
     /// An HTTP status other than 200.
     Status(u16),
     /// No answer: name resolution, connection, TLS, time-out.

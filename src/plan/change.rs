@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::desired::issuer::{DesiredBucket, DesiredObject, DesiredProvider, PublicAccessBlock};
 use crate::desired::request::RequestId;
 use crate::desired::role::DesiredRole;
-use crate::desired::secret::DesiredSecret;
+use crate::desired::secret::{DesiredSecret, SecretKey};
+use crate::observed::LeftoverSecret;
 
 /// What a change is made for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +23,12 @@ pub enum Subject {
     Role(RequestId),
     /// A request's Secret.
     Secret(RequestId),
+    /// All that is left over: what stands before it holds every deletion.
+    Leftovers,
+    /// A role that no request asks for.
+    LeftoverRole(String),
+    /// A Secret that no request asks for.
+    LeftoverSecret(SecretKey),
 }
 
 impl Subject {
@@ -136,6 +143,35 @@ pub enum Change {
         /// Take over fields that another manager holds; only of a Secret that is ours.
         force: bool,
     },
+    /// Delete a Secret that nobody asks for any more, if it is still the one that was looked at.
+    DeleteSecret(LeftoverSecret),
+    /// Delete the inline policy of the role's own name.
+    DeleteRolePolicy {
+        /// The role.
+        role: String,
+    },
+    /// Delete a role.
+    DeleteRole {
+        /// The role.
+        role: String,
+    },
+    /// Delete the provider.
+    DeleteProvider {
+        /// The provider's ARN.
+        arn: String,
+    },
+    /// Delete a document.
+    DeleteObject {
+        /// The bucket.
+        bucket: String,
+        /// The document's key.
+        key: String,
+    },
+    /// Delete the bucket, which S3 does only when it is empty.
+    DeleteBucket {
+        /// The bucket.
+        bucket: String,
+    },
 }
 
 impl Change {
@@ -158,6 +194,12 @@ impl Change {
             Self::PutBoundary { .. } => "PutBoundary",
             Self::TagRole { .. } => "TagRole",
             Self::WriteSecret { .. } => "WriteSecret",
+            Self::DeleteSecret(_) => "DeleteSecret",
+            Self::DeleteRolePolicy { .. } => "DeleteRolePolicy",
+            Self::DeleteRole { .. } => "DeleteRole",
+            Self::DeleteProvider { .. } => "DeleteProvider",
+            Self::DeleteObject { .. } => "DeleteObject",
+            Self::DeleteBucket { .. } => "DeleteBucket",
         }
     }
 
@@ -166,11 +208,16 @@ impl Change {
         match self {
             Self::CreateBucket(bucket) => format!("bucket/{}", bucket.name),
             Self::TagBucket { bucket, .. }
+            | Self::DeleteBucket { bucket }
             | Self::PutPublicAccessBlock { bucket, .. }
             | Self::PutBucketPolicy { bucket, .. } => format!("bucket/{bucket}"),
             Self::PutObject { bucket, object } => format!("bucket/{bucket}/{}", object.key),
+            Self::DeleteObject { bucket, key } => format!("bucket/{bucket}/{key}"),
             Self::CreateProvider(provider) => format!("provider/{}", provider.host_and_path()),
-            Self::AddAudience { arn, .. } | Self::RemoveAudience { arn, .. } | Self::TagProvider { arn, .. } => {
+            Self::AddAudience { arn, .. }
+            | Self::RemoveAudience { arn, .. }
+            | Self::TagProvider { arn, .. }
+            | Self::DeleteProvider { arn } => {
                 format!("provider/{}", arn.split_once("oidc-provider/").map_or(arn.as_str(), |(_, name)| name))
             }
             Self::CreateRole(role) => format!("role/{}", role.name),
@@ -178,13 +225,49 @@ impl Change {
             | Self::UpdateRole { role, .. }
             | Self::PutInlinePolicy { role, .. }
             | Self::PutBoundary { role, .. }
-            | Self::TagRole { role, .. } => format!("role/{role}"),
+            | Self::TagRole { role, .. }
+            | Self::DeleteRolePolicy { role }
+            | Self::DeleteRole { role } => format!("role/{role}"),
+            Self::DeleteSecret(secret) => format!("secret/{}", secret.key),
             Self::WriteSecret { secret, .. } => format!("secret/{}", secret.key),
         }
     }
 
-    /// Whether what follows for the same subject, and what rests on it, makes no sense when this fails.
+    /// The role that is changed.
+    pub fn role(&self) -> Option<&str> {
+        match self {
+            Self::CreateRole(role) => Some(&role.name),
+            Self::UpdateTrust { role, .. }
+            | Self::UpdateRole { role, .. }
+            | Self::PutInlinePolicy { role, .. }
+            | Self::PutBoundary { role, .. }
+            | Self::TagRole { role, .. }
+            | Self::DeleteRolePolicy { role }
+            | Self::DeleteRole { role } => Some(role),
+            _ => None,
+        }
+    }
+
+    /// Whether it makes something that was not there.
     pub const fn is_creation(&self) -> bool {
         matches!(self, Self::CreateBucket(_) | Self::CreateProvider(_) | Self::CreateRole(_))
+    }
+
+    /// Whether it takes something away.
+    pub const fn is_deletion(&self) -> bool {
+        matches!(
+            self,
+            Self::DeleteSecret(_)
+                | Self::DeleteRolePolicy { .. }
+                | Self::DeleteRole { .. }
+                | Self::DeleteProvider { .. }
+                | Self::DeleteObject { .. }
+                | Self::DeleteBucket { .. }
+        )
+    }
+
+    /// Whether it is made in AWS, where reads may show it only after a while.
+    pub const fn is_of_aws(&self) -> bool {
+        !matches!(self, Self::WriteSecret { .. } | Self::DeleteSecret(_))
     }
 }

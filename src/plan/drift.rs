@@ -16,6 +16,8 @@ pub enum Cause {
     Differs,
     /// It was as wanted, and someone changed it.
     Drift,
+    /// Nobody asks for it any more.
+    LeftOver,
 }
 
 /// A field that can differ.

@@ -35,8 +35,8 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, observed: &Observed)
             obstruct_bucket(draft, Obstacle::BucketForbidden { bucket, fault });
             false
         }
-        Seen::Known(BucketState::Absent) => create_bucket(draft, desired),
-        Seen::Known(BucketState::Present(found)) => compare_bucket(draft, desired, found),
+        Seen::Known(BucketState::Absent) => create_bucket(draft, desired, observed),
+        Seen::Known(BucketState::Present(found)) => compare_bucket(draft, desired, observed, found),
     };
     compare_provider(draft, &wanted.provider, &observed.provider, issuer_is_ours);
 }
@@ -49,13 +49,13 @@ fn obstruct_bucket(draft: &mut Draft, obstacle: Obstacle) {
 }
 
 /// The whole bucket anew. Without keys there is nothing to publish, and nothing is begun.
-fn create_bucket(draft: &mut Draft, desired: &Desired) -> bool {
+fn create_bucket(draft: &mut Draft, desired: &Desired, observed: &Observed) -> bool {
     let keys = match &desired.keys {
         Ok(keys) => keys,
         Err(refused) => {
             draft.obstruct(&BUCKET, Obstacle::WaitsFor("the signing keys"));
             draft.obstruct(&Subject::Discovery, Obstacle::WaitsFor("the signing keys"));
-            draft.obstruct(&Subject::Keys, Obstacle::Keys(refused.clone()));
+            draft.obstruct(&Subject::Keys, keys_obstacle(observed, refused));
             return false;
         }
     };
@@ -68,7 +68,7 @@ fn create_bucket(draft: &mut Draft, desired: &Desired) -> bool {
     true
 }
 
-fn compare_bucket(draft: &mut Draft, desired: &Desired, found: &ObservedBucket) -> bool {
+fn compare_bucket(draft: &mut Draft, desired: &Desired, observed: &Observed, found: &ObservedBucket) -> bool {
     let wanted = &desired.issuer.bucket;
     // A bucket of this account with neither a tag nor an object is what a crash between creating and tagging leaves.
     // Under a name that the spec chose, it may as well be someone's new bucket.
@@ -96,7 +96,7 @@ fn compare_bucket(draft: &mut Draft, desired: &Desired, found: &ObservedBucket) 
     compare_document(draft, wanted, &Subject::Discovery, &desired.issuer.discovery, &found.discovery);
     match keys_to_publish(desired, found) {
         Ok(keys) => compare_document(draft, wanted, &Subject::Keys, &keys.document, &found.keys),
-        Err(refused) => draft.obstruct(&Subject::Keys, Obstacle::Keys(refused)),
+        Err(refused) => draft.obstruct(&Subject::Keys, keys_obstacle(observed, &refused)),
     }
     true
 }
@@ -120,6 +120,11 @@ fn compare_settings(draft: &mut Draft, wanted: &DesiredBucket, found: &ObservedB
     if let Some(difference) = drift::policy(Field::BucketPolicy, policy.as_ref(), &document) {
         draft.update(&BUCKET, put_policy(wanted), vec![difference]);
     }
+}
+
+/// What stands in the way of the keys: a source that could not be read just now says nothing about them.
+fn keys_obstacle(observed: &Observed, refused: &KeysRefused) -> Obstacle {
+    observed.keys_unread.clone().map_or_else(|| Obstacle::Keys(refused.clone()), Obstacle::Unreadable)
 }
 
 /// The keys, unless publishing them would drop one that we know nothing of. Once we have published, a strange key in

@@ -3,13 +3,17 @@
 pub mod change;
 pub mod drift;
 mod issuer;
+mod leftover;
 mod role;
 mod secret;
+pub mod settling;
+pub mod teardown;
 #[cfg(test)]
 mod tests;
+pub mod upgrade;
 pub mod verification;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::api::cluster_identity::{Adoption, ManagementPolicy};
 use crate::desired::Desired;
@@ -17,12 +21,19 @@ use crate::desired::names::same_resource;
 use crate::observed::{Fault, Observed};
 pub use change::{Change, Subject};
 pub use drift::{Cause, Difference, Field};
+pub use settling::Settling;
+pub use teardown::teardown;
 pub use verification::Verification;
 
-/// What was last seen to be true, as fingerprints by subject. It tells drift (someone changed it) from a change of
-/// what is wanted, and remembers what is ours though someone took our mark away.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Prior(pub BTreeMap<Subject, String>);
+/// What is known from before.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prior {
+    /// What was last seen to be true, as fingerprints by subject. It tells drift (someone changed it) from a change of
+    /// what is wanted, and remembers what is ours though someone took our mark away.
+    pub verified: BTreeMap<Subject, String>,
+    /// What was changed a moment ago.
+    pub settling: Settling,
+}
 
 /// A plan.
 #[derive(Debug, Clone)]
@@ -37,6 +48,14 @@ pub struct Plan {
     pub verification: Verification,
     /// The fingerprint of each subject as it is wanted.
     pub fingerprints: BTreeMap<Subject, String>,
+    /// What carries the cluster's mark and is asked for by nobody, in words.
+    pub orphans: Vec<String>,
+    /// Reads that were denied and that could be done without.
+    pub done_without: Vec<Fault>,
+    /// What was changed a moment ago and this plan's reads did not show.
+    pub settling: Settling,
+    /// The subjects with steps or obstacles.
+    busy: HashSet<Subject>,
 }
 
 /// A change and why it is wanted.
@@ -109,6 +128,57 @@ pub enum Obstacle {
     /// It rests on something that an obstacle stands before.
     #[error("it waits for {0}")]
     WaitsFor(&'static str),
+    /// A role of another case has the name.
+    #[error(
+        "role {found} has the name {role} but for its case, and IAM keeps names unique without regard to case: remove it, or choose another infraName"
+    )]
+    OtherCase {
+        /// The wanted name.
+        role: String,
+        /// The name as it is.
+        found: String,
+    },
+    /// It was changed a moment ago, and reads do not show that yet.
+    #[error("{0} was done a moment ago and AWS's reads do not show it yet")]
+    Settling(String),
+    /// More would be deleted than the guardrail allows.
+    #[error(
+        "{wanted} roles or Secrets are left over and guardrails.maxDeletionsPerPass is {allowed}: nothing is deleted; see whether credentialsRequests still selects the right requests, then raise it"
+    )]
+    TooManyDeletions {
+        /// How many.
+        wanted: usize,
+        /// How many are allowed.
+        allowed: usize,
+    },
+    /// A request does not say what is its own, so nothing is known to be left over.
+    #[error("the request {0} does not say which Secret it is for, so nothing is deleted: any of it may be its own")]
+    ClaimUnknown(String),
+    /// A role serves someone else too.
+    #[error(
+        "role {role} is not deleted, because someone else uses it ({others}): take that off the role, or set deletionPolicy: Retain"
+    )]
+    RoleInUse {
+        /// The role.
+        role: String,
+        /// What hangs on it.
+        others: String,
+    },
+    /// The bucket keeps old versions, which Rolecall never deletes.
+    #[error(
+        "bucket {0} is versioned: neither it nor its documents are deleted; empty and delete it by hand, or set deletionPolicy: Retain"
+    )]
+    BucketVersioned(String),
+    /// The bucket holds what is not ours.
+    #[error(
+        "bucket {bucket} also holds {others}: it is not deleted; remove those objects, or set deletionPolicy: Retain"
+    )]
+    BucketNotEmpty {
+        /// The bucket.
+        bucket: String,
+        /// Some of the objects.
+        others: String,
+    },
     /// It could not be read, so nothing is concluded.
     #[error("{0}")]
     Unreadable(Fault),
@@ -133,19 +203,15 @@ pub fn drift_among<'a>(steps: impl Iterator<Item = &'a Step>) -> impl Iterator<I
 
 /// Compares. Pure, total, and the same for the same arguments.
 pub fn plan(desired: &Desired, observed: &Observed, prior: &Prior) -> Plan {
-    let mut draft = Draft::new(desired, prior);
+    let mut draft = Draft::new(&desired.owner_tag, desired.adoption, prior);
     issuer::compare(&mut draft, desired, observed);
     for (id, wanted) in desired.wanted() {
         role::compare(&mut draft, id, &wanted.role, observed.roles.get(&wanted.role.name));
         secret::compare(&mut draft, id, &wanted.secret, observed.secrets.get(&wanted.secret.key));
     }
-    Plan {
-        management: desired.management,
-        verification: verification::verify(desired, observed, &draft),
-        steps: draft.steps,
-        obstacles: draft.obstacles,
-        fingerprints: draft.fingerprints,
-    }
+    leftover::compare(&mut draft, desired, &observed.leftovers);
+    let verification = verification::verify(desired, observed, &draft);
+    draft.finish(desired.management, verification, Some(desired))
 }
 
 impl Plan {
@@ -166,7 +232,7 @@ impl Plan {
 
     /// Whether nothing is to be done for a subject and nothing stands in its way.
     pub fn is_true(&self, subject: &Subject) -> bool {
-        self.steps.iter().all(|step| step.subject != *subject) && self.obstacle(subject).is_none()
+        !self.busy.contains(subject)
     }
 
     /// What stands in the way of a subject.
@@ -196,18 +262,48 @@ struct Draft<'a> {
     steps: Vec<Step>,
     obstacles: Vec<(Subject, Obstacle)>,
     fingerprints: BTreeMap<Subject, String>,
+    orphans: Vec<String>,
+    done_without: Vec<Fault>,
 }
 
 impl<'a> Draft<'a> {
-    fn new(desired: &'a Desired, prior: &'a Prior) -> Self {
+    fn new(owner_tag: &'a str, adoption: Adoption, prior: &'a Prior) -> Self {
         Self {
-            owner_tag: &desired.owner_tag,
-            adopt: desired.adoption == Adoption::Adopt,
+            owner_tag,
+            adopt: adoption == Adoption::Adopt,
             prior,
             steps: Vec::new(),
             obstacles: Vec::new(),
             fingerprints: BTreeMap::new(),
+            orphans: Vec::new(),
+            done_without: Vec::new(),
         }
+    }
+
+    /// The plan. What was done a moment ago is not done again. A teardown desires nothing.
+    fn finish(self, management: ManagementPolicy, verification: Verification, desired: Option<&Desired>) -> Plan {
+        let mut plan = Plan {
+            management,
+            verification,
+            steps: self.steps,
+            obstacles: self.obstacles,
+            fingerprints: self.fingerprints,
+            orphans: self.orphans,
+            done_without: self.done_without,
+            settling: Settling::default(),
+            busy: HashSet::new(),
+        };
+        let mut settling = self.prior.settling.clone();
+        settling.hold_back(&mut plan, desired);
+        plan.settling = settling;
+        let obstructed = plan.obstacles.iter().map(|(subject, _)| subject);
+        plan.busy = plan.steps.iter().map(|step| &step.subject).chain(obstructed).cloned().collect();
+        plan
+    }
+
+    /// Whether anything stands in the way so far.
+    fn is_held(&self) -> bool {
+        !self.obstacles.is_empty()
     }
 
     /// Notes what is wanted of a subject.
@@ -223,7 +319,7 @@ impl<'a> Draft<'a> {
     /// Whether this very resource was seen to be right before, and so is ours though its mark may be gone. A request
     /// that now asks for a role of another name, or in another account, was never seen to be right there.
     fn was_ours(&self, subject: &Subject) -> bool {
-        match (self.prior.0.get(subject), self.fingerprints.get(subject)) {
+        match (self.prior.verified.get(subject), self.fingerprints.get(subject)) {
             (Some(was), Some(is)) => same_resource(was, is),
             _ => false,
         }
@@ -231,7 +327,7 @@ impl<'a> Draft<'a> {
 
     /// Why a difference of an existing subject is there.
     fn cause(&self, subject: &Subject) -> Cause {
-        match (self.prior.0.get(subject), self.fingerprints.get(subject)) {
+        match (self.prior.verified.get(subject), self.fingerprints.get(subject)) {
             (Some(was), Some(is)) if was == is => Cause::Drift,
             _ => Cause::Differs,
         }

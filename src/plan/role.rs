@@ -15,6 +15,9 @@ pub(super) fn compare(
     let subject = Subject::Role(id.clone());
     draft.want(&subject, wanted.fingerprint());
     match found {
+        Some(Seen::Known(Some(_))) if draft.prior.settling.has_deleted(&wanted.name) => {
+            draft.obstruct(&subject, Obstacle::Settling("DeleteRole".into()));
+        }
         Some(Seen::Known(Some(found))) => compare_present(draft, &subject, wanted, found),
         Some(Seen::Unknown(fault)) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
         Some(Seen::Known(None)) | None => {
@@ -26,6 +29,10 @@ pub(super) fn compare(
 }
 
 fn compare_present(draft: &mut Draft, subject: &Subject, wanted: &DesiredRole, found: &ObservedRole) {
+    if found.name != wanted.name {
+        let obstacle = Obstacle::OtherCase { role: wanted.name.clone(), found: found.name.clone() };
+        return draft.obstruct(subject, obstacle);
+    }
     if !draft.may_change(subject, &found.tags) {
         let obstacle = draft.not_ours(format!("role {}", wanted.name));
         return draft.obstruct(subject, obstacle);

@@ -30,10 +30,10 @@ pub(super) fn compare(draft: &mut Draft, id: &RequestId, wanted: &DesiredSecret,
 }
 
 fn role_in_doubt(draft: &Draft, role: &Subject) -> bool {
-    draft.obstacles.iter().any(|(of, obstacle)| {
-        // A role that cannot be read just now is no reason for doubt once it was seen to be ours.
-        of == role && !(matches!(obstacle, Obstacle::Unreadable(_)) && draft.was_ours(role))
-    })
+    // What stands before the role was noted last: a walk over all obstacles would be one for each request.
+    let of_role = draft.obstacles.iter().rev().take_while(|(of, _)| of == role);
+    // A role that cannot be read just now is no reason for doubt once it was seen to be ours.
+    of_role.into_iter().any(|(_, obstacle)| !(matches!(obstacle, Obstacle::Unreadable(_)) && draft.was_ours(role)))
 }
 
 fn compare_present(draft: &mut Draft, subject: &Subject, wanted: &DesiredSecret, found: &ObservedSecret) {

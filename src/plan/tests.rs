@@ -1,5 +1,8 @@
 //! The comparison on data alone: every obstacle and every difference, and that a plan carried out leaves nothing.
 
+mod leftovers;
+mod settling;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -12,13 +15,17 @@ use crate::desired::request::RequestId;
 use crate::desired::secret::SecretKey;
 use crate::desired::{Inputs, Wanted, desire};
 use crate::observed::{
-    BucketState, Contents, FaultClass, Fetched, FetchedDocuments, ObservedBucket, ObservedObject, ObservedProvider,
-    ObservedRole, ObservedSecret, SecretState, Seen,
+    BucketState, Contents, FaultClass, Fetched, FetchedDocuments, Leftovers, ObservedBucket, ObservedObject,
+    ObservedProvider, ObservedRole, ObservedSecret, SecretState, Seen,
 };
 use crate::policy::Document;
 use crate::release::manifests::{Manifest, read_file};
 
 const PEM: &str = include_str!("../../tests/keys/first.pub");
+
+fn prior_of(verified: BTreeMap<Subject, String>) -> Prior {
+    Prior { verified, ..Prior::default() }
+}
 
 fn spec(more: &serde_json::Value) -> ClusterIdentitySpec {
     let mut spec = serde_json::json!({
@@ -56,8 +63,14 @@ fn empty(desired: &Desired) -> Observed {
         provider: Seen::Known(None),
         roles: desired.wanted().map(|(_, w)| (w.role.name.clone(), Seen::Known(None))).collect(),
         secrets: desired.wanted().map(|(_, w)| (w.secret.key.clone(), Seen::Known(SecretState::Absent))).collect(),
+        leftovers: nothing_left(),
         fetched: None,
+        keys_unread: None,
     }
+}
+
+fn nothing_left() -> Leftovers {
+    Leftovers { roles: Seen::Known(Vec::new()), secrets: Vec::new() }
 }
 
 /// The world as a plan leaves it.
@@ -83,18 +96,25 @@ fn perfect(desired: &Desired) -> Observed {
         })),
         roles: desired.wanted().map(|(_, w)| (w.role.name.clone(), Seen::Known(Some(perfect_role(w))))).collect(),
         secrets: desired.wanted().map(|(_, w)| (w.secret.key.clone(), perfect_secret(w))).collect(),
+        leftovers: nothing_left(),
         fetched: Some(FetchedDocuments {
-            discovery: Fetched::Body(issuer.discovery.body.clone().into_bytes()),
-            keys: Fetched::Body(keys.document.body.clone().into_bytes()),
+            discovery: fetched(&issuer.discovery.body),
+            keys: fetched(&keys.document.body),
         }),
+        keys_unread: None,
     }
+}
+
+fn fetched(body: &str) -> Fetched {
+    Fetched::Body { body: body.into(), content_type: Some("application/json".into()) }
 }
 
 fn perfect_role(wanted: &Wanted) -> ObservedRole {
     ObservedRole {
+        name: wanted.role.name.clone(),
         path: "/".into(),
         description: wanted.role.description.clone(),
-        max_session_seconds: 3600,
+        max_session_seconds: wanted.role.max_session_seconds,
         trust: Ok(wanted.role.trust.document.clone()),
         permissions: Seen::Known(Some(Ok(wanted.role.permissions.document.clone()))),
         boundary: None,
@@ -180,7 +200,7 @@ fn a_change_is_drift_only_after_it_was_true() {
     assert_eq!(names(&before), ["UpdateRole"]);
     assert_eq!(before.steps[0].cause, Cause::Differs);
 
-    let prior = Prior(BTreeMap::from([(Subject::Role(id), wanted.role.fingerprint())]));
+    let prior = prior_of(BTreeMap::from([(Subject::Role(id), wanted.role.fingerprint())]));
     let after = plan(&desired, &observed, &prior);
     let fields: Vec<Field> = after.drift().map(|(_, difference)| difference.field).collect();
     assert_eq!(fields, [Field::Description, Field::MaxSessionDuration]);
@@ -324,7 +344,7 @@ fn what_was_ours_under_another_name_or_account_makes_nothing_ours() {
     role.tags.clear();
     observed.roles.insert(wanted.role.name.clone(), Seen::Known(Some(role)));
 
-    let untagged_by_someone = Prior(BTreeMap::from([(Subject::Role(id.clone()), wanted.role.fingerprint())]));
+    let untagged_by_someone = prior_of(BTreeMap::from([(Subject::Role(id.clone()), wanted.role.fingerprint())]));
     let healed = plan(&desired, &observed, &untagged_by_someone);
     assert_eq!(names(&healed), ["TagRole"]);
 
@@ -335,7 +355,7 @@ fn what_was_ours_under_another_name_or_account_makes_nothing_ours() {
             _ => other.spec.infra_name = value.into(),
         }
         let (_, elsewhere) = machine_api(&desire(&other).unwrap());
-        let prior = Prior(BTreeMap::from([(Subject::Role(id.clone()), elsewhere.role.fingerprint())]));
+        let prior = prior_of(BTreeMap::from([(Subject::Role(id.clone()), elsewhere.role.fingerprint())]));
         let foreign = plan(&desired, &observed, &prior);
         assert!(foreign.steps.is_empty(), "{field}: {:?}", foreign.steps);
         assert!(matches!(foreign.obstacle(&Subject::Role(id.clone())), Some(Obstacle::NotOurs { .. })), "{field}");
@@ -352,7 +372,7 @@ fn a_role_that_cannot_be_read_gets_no_secret_unless_it_was_ours() {
     observed.secrets.insert(wanted.secret.key.clone(), Seen::Known(SecretState::Absent));
     let doubtful = plan(&desired, &observed, &Prior::default());
     assert!(doubtful.steps.is_empty(), "{:?}", doubtful.steps);
-    let prior = Prior(BTreeMap::from([(Subject::Role(id), wanted.role.fingerprint())]));
+    let prior = prior_of(BTreeMap::from([(Subject::Role(id), wanted.role.fingerprint())]));
     assert_eq!(names(&plan(&desired, &observed, &prior)), ["WriteSecret"]);
 }
 
@@ -388,15 +408,15 @@ fn keys_that_cannot_be_read_at_first_sight_are_not_replaced() {
 #[test]
 fn an_answer_that_would_make_sts_refuse_is_told_from_no_answer() {
     let desired = desired();
-    let fetched = |discovery: Fetched| {
+    let reading = |discovery: Fetched| {
         let mut observed = perfect(&desired);
         observed.fetched.as_mut().unwrap().discovery = discovery;
         plan(&desired, &observed, &Prior::default()).verification
     };
-    assert!(matches!(fetched(Fetched::Status(403)), Verification::Wrong(_)));
-    assert!(matches!(fetched(Fetched::Body(b"{}".to_vec())), Verification::Wrong(_)));
-    assert!(matches!(fetched(Fetched::Status(503)), Verification::Unreachable(_)));
-    assert!(matches!(fetched(Fetched::Unreachable("no route".into())), Verification::Unreachable(_)));
+    assert!(matches!(reading(Fetched::Status(403)), Verification::Wrong(_)));
+    assert!(matches!(reading(fetched("{}")), Verification::Wrong(_)));
+    assert!(matches!(reading(Fetched::Status(503)), Verification::Unreachable(_)));
+    assert!(matches!(reading(Fetched::Unreachable("no route".into())), Verification::Unreachable(_)));
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(super) fn verify(desired: &Desired, observed: &Observed, draft: &Draft) -> V
 
 fn body<'a>(fetched: &'a Fetched, url: &str) -> Result<&'a [u8], Verification> {
     match fetched {
-        Fetched::Body(body) => Ok(body),
+        Fetched::Body { body, .. } => Ok(body),
         // S3 is overloaded or failing: that says nothing about the documents.
         Fetched::Status(status @ (429 | 500..=599)) => {
             Err(Verification::Unreachable(format!("an anonymous GET of {url} returned HTTP {status}")))

@@ -1,10 +1,15 @@
 //! A plan for people and for machines. Pure: text in, text out.
 
+pub mod html;
 pub mod json;
+pub mod markdown;
+mod markup;
+mod page;
+pub mod roll_call;
 pub mod text;
 
 use crate::desired::{Desired, Ignored, RequestVerdict};
-use crate::plan::{Plan, Verification};
+use crate::plan::{Cause, Plan, Step, Verification};
 
 /// Everything that a report tells.
 pub struct PlanReport<'a> {
@@ -37,6 +42,33 @@ impl PlanReport<'_> {
         })
     }
 
+    /// What is in the way, with the request or the part that it concerns.
+    fn obstacles(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.plan.obstacles.iter().map(|(subject, obstacle)| {
+            (subject.request().map_or_else(|| "issuer".to_owned(), ToString::to_string), obstacle.to_string())
+        })
+    }
+
+    /// What was looked at, each with its name.
+    fn facts(&self) -> [(&'static str, String); 4] {
+        let issuer = &self.desired.issuer;
+        [
+            ("ClusterIdentity", self.desired.identity.clone()),
+            ("account", self.account.to_owned()),
+            ("issuer", issuer.url.clone()),
+            ("provider", issuer.provider.arn.clone()),
+        ]
+    }
+
+    /// The verdict, as a sentence.
+    fn headline(&self) -> String {
+        if self.is_clean() {
+            return "Nothing to do: everything is as wanted.".into();
+        }
+        let (changes, obstacles, refused) = (self.plan.steps.len(), self.plan.obstacles.len(), self.refused().count());
+        format!("{changes} to change, {obstacles} in the way, {refused} refused.")
+    }
+
     /// Whether nothing is to be done and nothing is in the way.
     pub fn is_clean(&self) -> bool {
         self.plan.steps.is_empty() && self.plan.obstacles.is_empty() && self.refused().next().is_none()
@@ -48,6 +80,20 @@ fn in_words(ignored: &Ignored) -> String {
         Ignored::OtherCloud(kind) => format!("for another cloud ({kind})"),
         Ignored::Candidate(release) => format!("a candidate of release {release}"),
         Ignored::Tombstone => "removed by its release (tombstone)".into(),
+    }
+}
+
+/// What is made or left over differs from nothing in particular.
+fn shows_differences(step: &Step) -> bool {
+    !matches!(step.cause, Cause::Missing | Cause::LeftOver)
+}
+
+const fn cause_in_words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Missing => "missing",
+        Cause::Differs => "differs",
+        Cause::Drift => "drift",
+        Cause::LeftOver => "left over",
     }
 }
 

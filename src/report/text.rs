@@ -1,8 +1,8 @@
-//! A plan as text for a terminal. `+` makes, `~` changes, `!` stands in the way.
+//! A plan as text for a terminal. `+` makes, `~` changes, `-` deletes, `!` stands in the way.
 
 use std::fmt::Write;
 
-use super::{PlanReport, verification_in_words};
+use super::{PlanReport, shows_differences, verification_in_words};
 use crate::plan::{Cause, Step};
 
 /// Renders a plan.
@@ -15,7 +15,7 @@ pub fn render(report: &PlanReport<'_>) -> String {
 
 fn write_report(out: &mut String, report: &PlanReport<'_>) -> std::fmt::Result {
     let issuer = &report.desired.issuer;
-    writeln!(out, "{}", verdict(report))?;
+    writeln!(out, "{}", report.headline())?;
     writeln!(out)?;
     writeln!(out, "ClusterIdentity {} in account {}", report.desired.identity, report.account)?;
     writeln!(out, "  issuer   {}", issuer.url)?;
@@ -27,10 +27,7 @@ fn write_report(out: &mut String, report: &PlanReport<'_>) -> std::fmt::Result {
     }
     if !report.plan.obstacles.is_empty() {
         writeln!(out, "\nIn the way")?;
-        for (subject, obstacle) in &report.plan.obstacles {
-            let of = subject.request().map_or_else(|| "issuer".to_owned(), ToString::to_string);
-            writeln!(out, "  ! {of}: {obstacle}")?;
-        }
+        report.obstacles().try_for_each(|(of, obstacle)| writeln!(out, "  ! {of}: {obstacle}"))?;
     }
     section(out, "Refused requests", report.refused())?;
     section(out, "Passed over", report.ignored())?;
@@ -41,23 +38,15 @@ fn write_report(out: &mut String, report: &PlanReport<'_>) -> std::fmt::Result {
     Ok(())
 }
 
-fn verdict(report: &PlanReport<'_>) -> String {
-    let (changes, obstacles) = (report.plan.steps.len(), report.plan.obstacles.len());
-    let refused = report.refused().count();
-    if report.is_clean() {
-        return "Nothing to do: everything is as wanted.".into();
-    }
-    format!("{changes} to change, {obstacles} in the way, {refused} refused.")
-}
-
 fn write_step(out: &mut String, step: &Step) -> std::fmt::Result {
     let (sign, why) = match step.cause {
         Cause::Missing => ("+", ""),
         Cause::Differs => ("~", ""),
         Cause::Drift => ("~", "  (drift)"),
+        Cause::LeftOver => ("-", ""),
     };
     writeln!(out, "  {sign} {:<21} {}{why}", step.change.name(), step.change.target())?;
-    for difference in step.differences.iter().filter(|_| step.cause != Cause::Missing) {
+    for difference in step.differences.iter().filter(|_| shows_differences(step)) {
         writeln!(out, "      {}: found  {}", difference.field.as_str(), difference.found)?;
         writeln!(out, "      {}  wanted {}", " ".repeat(difference.field.as_str().len()), difference.wanted)?;
     }

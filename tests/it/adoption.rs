@@ -118,19 +118,19 @@ impl Ccoctl<'_> {
     }
 }
 
-fn create_bucket(bucket: &str) {
+pub fn create_bucket(bucket: &str) {
     let place = CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(REGION));
     let create = s3().create_bucket().bucket(bucket).create_bucket_configuration(place.build());
     block_on(create.send()).expect("CreateBucket");
 }
 
-fn tag_bucket(bucket: &str, tags: &[(String, String)]) {
+pub fn tag_bucket(bucket: &str, tags: &[(String, String)]) {
     let tags = tags.iter().map(|(key, value)| S3Tag::builder().key(key).value(value).build().expect("a tag"));
     let tagging = Tagging::builder().set_tag_set(Some(tags.collect())).build().expect("tags");
     block_on(s3().put_bucket_tagging().bucket(bucket).tagging(tagging).send()).expect("PutBucketTagging");
 }
 
-fn create_provider(url: &str, audiences: &[&str]) {
+pub fn create_provider(url: &str, audiences: &[&str]) {
     let audiences = audiences.iter().map(ToString::to_string).collect();
     let create = iam().create_open_id_connect_provider().url(url).set_client_id_list(Some(audiences));
     block_on(create.thumbprint_list("A".repeat(40)).send()).expect("CreateOpenIDConnectProvider");

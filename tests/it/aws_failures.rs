@@ -77,12 +77,18 @@ fn what_may_not_be_read_is_named() {
     scene.start();
     scene.await_condition("Ready", "True");
     scene.proxy.reset_counts();
-    for action in
-        ["iam:GetRole", "iam:GetRolePolicy", "iam:GetOpenIDConnectProvider", "s3:GetBucketPolicy", "s3:GetObject"]
-    {
+    for action in ["iam:GetRole", "iam:GetRolePolicy", "iam:GetOpenIDConnectProvider", "s3:GetBucketPolicy"] {
+        // Without the account's details, roles are read one by one.
+        scene.proxy.inject(Fault::always("iam:GetAccountAuthorizationDetails", Kind::AccessDenied));
         scene.proxy.inject(Fault::always(action, Kind::AccessDenied));
         denied_then_mended(&scene, action);
     }
+    // Without the list of roles, the wanted ones are read all the same; only what is left over is not known.
+    scene.proxy.inject(Fault::always("iam:ListRoles", Kind::AccessDenied));
+    assert_eq!(scene.await_condition("OperatorPermissionsSufficient", "False"), "missing: iam:ListRoles");
+    scene.await_condition("Ready", "True");
+    scene.proxy.clear_faults();
+    scene.await_condition("OperatorPermissionsSufficient", "True");
     // Another account's bucket and a missing permission look the same: both are said.
     scene.proxy.inject(Fault::always("s3:GetBucketTagging", Kind::AccessDenied));
     let message = scene.await_condition("IssuerPublished", "False");
@@ -90,6 +96,12 @@ fn what_may_not_be_read_is_named() {
     scene.proxy.clear_faults();
     scene.await_condition("Ready", "True");
     assert_eq!(scene.proxy.write_ops(), [""; 0], "nothing is written on suspicion");
+
+    // A document that an anonymous reader gets right is not read a second time; any other is.
+    let other = aws_sdk_s3::primitives::ByteStream::from_static(b"{}");
+    scene.proxy.inject(Fault::always("s3:GetObject", Kind::AccessDenied));
+    block_on(aws_state::s3().put_object().bucket(scene.bucket()).key("keys.json").body(other).send()).unwrap();
+    denied_then_mended(&scene, "s3:GetObject");
 }
 
 /// Puts a user into MiniStack whose policy is the project's own, less one action; returns its key.
@@ -314,9 +326,9 @@ fn an_error_that_only_has_another_id_is_no_news() {
              </Message></Error><RequestId>0f{n:02}-a</RequestId></ErrorResponse>"
         );
         let kind = Kind::Status { code: 403, body, content_type: "text/xml".to_owned() };
-        scene.proxy.inject(Fault::once("iam:GetRole", kind));
+        scene.proxy.inject(Fault::once("iam:GetOpenIDConnectProvider", kind));
     }
-    let message = scene.await_request("a", "Ready", "False");
+    let message = scene.await_condition("ProviderReady", "False");
     assert!(message.contains("Not today (Service: Iam, Status Code: 403)"), "{message}");
     scene.await_passes(1.0);
     let written = scene.cluster.changes_by("ids").len();

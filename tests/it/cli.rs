@@ -11,16 +11,38 @@ use super::support::emulators::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use super::support::process::{free_port, project_root, run_dir};
 use super::support::{Emulators, IssuerFront, Proxy, aws_state, block_on};
 
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+/// How a run of the binary ended.
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Runs a command to its end.
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// It ended with one line that says what is wrong, and nothing else.
+    #[track_caller]
+    pub fn assert_refused(&self, says: &[&str]) {
+        assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "{}", self.stderr);
+        assert!(self.stderr.starts_with("rolecall: "), "{}", self.stderr);
+        assert_eq!(self.stderr.lines().count(), 1, "{}", self.stderr);
+        for says in says {
+            assert!(self.stderr.contains(says), "{says} is not in {}", self.stderr);
+        }
+    }
 }
 
 /// Runs the binary with AWS behind the proxy, as the operator is run.
-fn rolecall(proxy: &Proxy, args: &[&str], env: &[(&str, &str)]) -> Ended {
+pub fn rolecall(proxy: &Proxy, args: &[&str], env: &[(&str, &str)]) -> Ended {
     let front = IssuerFront::shared();
-    let output = Command::new(env!("CARGO_BIN_EXE_rolecall"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rolecall"));
+    command
         .args(args)
         .env_clear()
         .env("HOME", run_dir())
@@ -35,11 +57,8 @@ fn rolecall(proxy: &Proxy, args: &[&str], env: &[(&str, &str)]) -> Ended {
         .env("HTTPS_PROXY", front.proxy_url())
         .env("SSL_CERT_FILE", front.ca_file())
         .env("NO_PROXY", "127.0.0.1,localhost")
-        .envs(env.iter().copied())
-        .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        .envs(env.iter().copied());
+    Ended::of(&mut command)
 }
 
 /// A plan's arguments, and a proxy to plan through.
@@ -112,6 +131,26 @@ fn on_an_empty_account_everything_is_to_be_made() {
     assert_eq!(plan["changes"].as_array().unwrap().len(), 18);
     assert_eq!(plan["issuerURL"], "https://cli-empty-oidc.s3.eu-west-1.amazonaws.com");
     assert_eq!(plan["changes"][6]["request"], "openshift-cloud-credential-operator/aws-ebs-csi-driver-operator");
+}
+
+#[test]
+fn a_plan_can_be_handed_on() {
+    let mut plan = Plan::of("cli-formats");
+    let markdown = plan.run(&examples(""), &["-o", "markdown"]);
+    assert_eq!((markdown.code, markdown.stderr.as_str()), (Some(0), ""));
+    let lines: Vec<&str> = markdown.stdout.lines().collect();
+    assert_eq!(lines[0], "## 20 to change, 0 in the way, 0 refused.");
+    assert!(lines.contains(&"| CreateBucket | `bucket/cli-formats-oidc` | missing |"), "{}", markdown.stdout);
+    assert!(lines.contains(&"### Passed over"), "{}", markdown.stdout);
+
+    // Whatever stands in the way, however it is called, is shown as text.
+    plan.key = file("<script>.pem", "no key");
+    let html = plan.run(&examples(""), &["-o", "html", "--detailed-exitcode"]);
+    assert_eq!(html.code, Some(2), "the format does not change the exit code");
+    assert!(html.stdout.starts_with("<!DOCTYPE html>") && html.stdout.contains("In the way"), "{}", html.stdout);
+    assert!(html.stdout.contains("cli-&lt;script&gt;.pem holds no PEM"), "{}", html.stdout);
+    let markdown = plan.run(&examples(""), &["-o", "markdown"]).stdout;
+    assert!(markdown.contains("cli-\\<script\\>.pem holds no PEM"), "{markdown}");
 }
 
 #[test]
@@ -192,13 +231,7 @@ fn bad_input_is_named() {
     let good = plan.identity.clone();
     let requests = examples("default");
     let fails = |plan: &Plan, requests: &Path, says: &[&str]| {
-        let ended = plan.run(requests, &[]);
-        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
-        assert!(ended.stderr.starts_with("rolecall: "), "{}", ended.stderr);
-        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
-        for says in says {
-            assert!(ended.stderr.contains(says), "{says} is not in {}", ended.stderr);
-        }
+        plan.run(requests, &[]).assert_refused(says);
     };
     plan.identity = "/nonexistent/identity.yaml".into();
     fails(&plan, &requests, &["cannot read /nonexistent/identity.yaml", "No such file"]);
@@ -248,7 +281,7 @@ fn without_aws_there_is_no_plan() {
     // IAM down: the plan says so instead of taking everything for absent.
     let ended = rolecall(&plan.proxy, &args, &[("AWS_ENDPOINT_URL_IAM", &nobody)]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stdout.contains("iam:GetRole on role cli-down-openshift-"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("iam:ListRoles on the account got no answer"), "{}", ended.stdout);
     assert!(!ended.stdout.contains("CreateRole") && !ended.stdout.contains("CreateProvider"), "{}", ended.stdout);
     // No credentials at all.
     let ended = rolecall(&plan.proxy, &args, &[("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")]);
@@ -261,7 +294,7 @@ fn help_and_version_and_usage() {
     let proxy = Proxy::start(Emulators::shared());
     let help = rolecall(&proxy, &["--help"], &[]);
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-    for verb in ["controller", "plan", "crds"] {
+    for verb in ["controller", "plan", "check", "crds"] {
         assert!(help.stdout.contains(&format!("\n  {verb} ")), "{}", help.stdout);
         let help = rolecall(&proxy, &[verb, "--help"], &[]);
         assert_eq!(help.code, Some(0));
@@ -269,9 +302,21 @@ fn help_and_version_and_usage() {
     }
     let version = rolecall(&proxy, &["--version"], &[]);
     assert_eq!(version.stdout, format!("rolecall {}\n", env!("CARGO_PKG_VERSION")));
-    for args in [&[][..], &["plan"], &["no-such-verb"], &["plan", "--output", "xml"]] {
+    // `check` says with 2 that a cluster is not ready: a typo there, or in the verb itself, must not say so too.
+    for (args, code) in [
+        (&[][..], 2),
+        (&["plan"], 2),
+        (&["plan", "--output", "xml"], 2),
+        (&["crds", "--no-such-option"], 2),
+        (&["check"], 1),
+        (&["check", "--output", "xml"], 1),
+        (&["check", "--to"], 1),
+        (&["chekc", "--to", "x"], 1),
+        (&["no-such-verb"], 1),
+        (&["--verbose", "check"], 1),
+    ] {
         let ended = rolecall(&proxy, args, &[]);
-        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{args:?}: {}", ended.stderr);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(code), ""), "{args:?}: {}", ended.stderr);
         assert!(ended.stderr.contains("Usage: rolecall") || ended.stderr.contains("--help"), "{}", ended.stderr);
     }
 }

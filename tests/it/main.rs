@@ -11,18 +11,38 @@
     reason = "tests may panic, and say why"
 )]
 
+mod accounts;
 mod adoption;
+mod apiserver;
 mod aws_failures;
+mod check;
 mod cli;
 mod contract;
+mod convergence;
+mod corpus;
+mod deletion;
+mod deletion_kills;
+mod differential;
 mod drift;
+mod ended;
 mod idle;
 mod keys;
+mod many;
+#[path = "../model/mod.rs"]
+mod model;
+mod model_agrees;
+mod model_switches;
+mod namespaces;
+mod obstacles;
+mod orphans;
 mod process;
 mod refusals;
+mod registry;
 mod releases;
+mod replicas;
 mod rooms;
 mod scene;
 mod schema;
 mod secrets;
 mod support;
+mod written;

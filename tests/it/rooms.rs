@@ -45,6 +45,21 @@ fn core_rooms_import_no_clients_runtime_clock_or_environment() {
     assert!(found.is_empty(), "the core does I/O:\n{}", found.join("\n"));
 }
 
+/// Registries have their own room, which knows nothing of clusters, of files and of the environment.
+#[test]
+fn the_registry_room_knows_no_cluster() {
+    let mut found = Vec::new();
+    for file in rust_files(&project_root().join("src/registry")) {
+        let text = std::fs::read_to_string(&file).expect("a source file");
+        let strangers =
+            ["kube::", "k8s_", "aws_sdk", "aws_config", "crate::controller", "crate::cli", "std::env", "std::fs"];
+        found.extend(
+            strangers.iter().filter(|word| text.contains(*word)).map(|word| format!("{}: {word}", file.display())),
+        );
+    }
+    assert!(found.is_empty(), "the registry room reaches out of itself:\n{}", found.join("\n"));
+}
+
 /// `std::net` is left out of the list: parsing an address is no I/O. Opening a socket is.
 fn offences(file: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(file).expect("a source file");

@@ -178,10 +178,11 @@ fn defaults_are_filled_in() {
             "retireKeysAfter": "24h",
         },
         "roles": {"path": "/", "maxSessionDuration": "1h", "naming": "Ccoctl", "audienceCondition": false},
-        "guardrails": {"deniedActions": ["*", "iam:*"], "allowedSecretNamespaces": ["openshift-*"]},
+        "guardrails": {"deniedActions": ["*", "iam:*"], "allowedSecretNamespaces": ["openshift-*"], "maxDeletionsPerPass": 3},
         "credentialsRequests": {},
         "managementPolicy": "Enforce",
         "adoption": "OwnedOnly",
+        "deletionPolicy": "Retain",
         "driftInterval": "5m",
     });
     assert_eq!(plane.get_json(&["cid", "defaults", "-n", "schema"])["spec"], wanted);

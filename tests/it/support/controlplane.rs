@@ -1,13 +1,15 @@
 //! A real Kubernetes API: etcd and kube-apiserver with RBAC, an audit log, and the project's `kubectl`.
 //!
-//! There is no controller manager: namespaces do not finish deleting and nothing is garbage collected.
+//! There are no controllers: namespaces finish deleting only with a [`ControllerManager`](super::ControllerManager), and
+//! nothing is garbage collected.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, Once, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -23,10 +25,12 @@ const ADMIN_TOKEN: &str = "admin-token";
 pub struct ControlPlane {
     dir: PathBuf,
     url: String,
+    ports: [u16; 3],
     admin_kubeconfig: PathBuf,
     install: Once,
     operators: Mutex<HashMap<String, PathBuf>>,
-    _servers: Mutex<[Process; 2]>,
+    /// The API server and etcd, in the order in which they end.
+    servers: Mutex<Vec<Process>>,
 }
 
 /// What a run of `kubectl` left behind.
@@ -64,11 +68,12 @@ impl ControlPlane {
     /// The one control plane of this test binary; starts it the first time (about 5 s).
     pub fn shared() -> &'static ControlPlane {
         static SHARED: OnceLock<ControlPlane> = OnceLock::new();
-        SHARED.get_or_init(ControlPlane::start)
+        SHARED.get_or_init(|| ControlPlane::start("controlplane"))
     }
 
-    fn start() -> ControlPlane {
-        let dir = run_dir().join("controlplane");
+    /// A control plane of your own, to stop and start; `name` is that of its directory.
+    pub fn start(name: &str) -> ControlPlane {
+        let dir = run_dir().join(name);
         fs::create_dir_all(&dir).expect("cannot create the control plane's directory");
         let file = |name: &str| dir.join(name).display().to_string();
         openssl(&["genrsa", "-out", &file("sa.key"), "2048"]);
@@ -76,49 +81,43 @@ impl ControlPlane {
         write(&dir.join("tokens.csv"), &format!("{ADMIN_TOKEN},admin,admin,system:masters\n"));
         write(&dir.join("audit-policy.yaml"), AUDIT_POLICY);
 
-        let etcd_url = format!("http://127.0.0.1:{}", free_port());
-        let etcd_args = [
-            format!("--data-dir={}", file("etcd")),
-            format!("--listen-client-urls={etcd_url}"),
-            format!("--advertise-client-urls={etcd_url}"),
-            format!("--listen-peer-urls=http://127.0.0.1:{}", free_port()),
-            "--unsafe-no-fsync".to_owned(),
-        ];
-        let etcd = Process::start("etcd", &tool("controlplane/etcd"), etcd_args, &[], &dir.join("etcd.log"));
-
-        let port = free_port();
-        let api_args = [
-            format!("--etcd-servers={etcd_url}"),
-            "--bind-address=127.0.0.1".to_owned(),
-            format!("--secure-port={port}"),
-            format!("--cert-dir={}", file("certificates")),
-            "--authorization-mode=RBAC".to_owned(),
-            format!("--token-auth-file={}", file("tokens.csv")),
-            format!("--service-account-issuer={SERVICE_ACCOUNT_ISSUER}"),
-            format!("--service-account-key-file={}", file("sa.pub")),
-            format!("--service-account-signing-key-file={}", file("sa.key")),
-            "--api-audiences=https://kubernetes.default.svc".to_owned(),
-            "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
-            "--disable-admission-plugins=ServiceAccount".to_owned(),
-            format!("--audit-policy-file={}", file("audit-policy.yaml")),
-            format!("--audit-log-path={}", file("audit.log")),
-        ];
-        let program = tool("controlplane/kube-apiserver");
-        let mut api = Process::start("kube-apiserver", &program, api_args, &[], &dir.join("kube-apiserver.log"));
-
-        let url = format!("https://127.0.0.1:{port}");
+        let ports = [(); 3].map(|()| free_port());
+        let servers = start_servers(&dir, ports, 0);
+        let url = format!("https://127.0.0.1:{}", ports[2]);
         let admin_kubeconfig = dir.join("admin.kubeconfig");
         write(&admin_kubeconfig, &kubeconfig(&url, &dir.join("certificates/apiserver.crt"), ADMIN_TOKEN, "default"));
-        let ready = ["get", "--raw", "/readyz"];
-        api.wait_until(Duration::from_mins(1), || run_kubectl(&admin_kubeconfig, &ready, None).success());
-        ControlPlane {
+        let plane = ControlPlane {
             dir,
             url,
+            ports,
             admin_kubeconfig,
             install: Once::new(),
             operators: Mutex::default(),
-            _servers: Mutex::new([api, etcd]),
-        }
+            servers: Mutex::new(servers),
+        };
+        plane.wait_ready();
+        plane
+    }
+
+    /// Ends both servers; what etcd wrote stays.
+    pub fn stop(&self) {
+        self.servers().clear();
+    }
+
+    /// Starts both servers again, on the same ports and data.
+    pub fn start_again(&self) {
+        static STARTS: AtomicU32 = AtomicU32::new(1);
+        *self.servers() = start_servers(&self.dir, self.ports, STARTS.fetch_add(1, Ordering::Relaxed));
+        self.wait_ready();
+    }
+
+    fn wait_ready(&self) {
+        let ready = || run_kubectl(&self.admin_kubeconfig, &["get", "--raw", "/readyz"], None).success();
+        self.servers()[0].wait_until(Duration::from_mins(1), ready);
+    }
+
+    fn servers(&self) -> MutexGuard<'_, Vec<Process>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The API server's URL.
@@ -286,6 +285,43 @@ impl ControlPlane {
         writes.retain(|write| write.resource != "leases");
         writes
     }
+}
+
+/// Starts etcd and the API server; returns the API server first.
+fn start_servers(dir: &Path, ports: [u16; 3], number: u32) -> Vec<Process> {
+    let file = |name: &str| dir.join(name).display().to_string();
+    let [etcd_port, peer_port, port] = ports;
+    let etcd_url = format!("http://127.0.0.1:{etcd_port}");
+    let etcd_args = [
+        format!("--data-dir={}", file("etcd")),
+        format!("--listen-client-urls={etcd_url}"),
+        format!("--advertise-client-urls={etcd_url}"),
+        format!("--listen-peer-urls=http://127.0.0.1:{peer_port}"),
+        "--unsafe-no-fsync".to_owned(),
+    ];
+    let etcd =
+        Process::start("etcd", &tool("controlplane/etcd"), etcd_args, &[], &dir.join(format!("etcd-{number}.log")));
+
+    let api_args = [
+        format!("--etcd-servers={etcd_url}"),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--secure-port={port}"),
+        format!("--cert-dir={}", file("certificates")),
+        "--authorization-mode=RBAC".to_owned(),
+        format!("--token-auth-file={}", file("tokens.csv")),
+        format!("--service-account-issuer={SERVICE_ACCOUNT_ISSUER}"),
+        format!("--service-account-key-file={}", file("sa.pub")),
+        format!("--service-account-signing-key-file={}", file("sa.key")),
+        "--api-audiences=https://kubernetes.default.svc".to_owned(),
+        "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+        "--disable-admission-plugins=ServiceAccount".to_owned(),
+        format!("--audit-policy-file={}", file("audit-policy.yaml")),
+        format!("--audit-log-path={}", file("audit.log")),
+    ];
+    let program = tool("controlplane/kube-apiserver");
+    let api =
+        Process::start("kube-apiserver", &program, api_args, &[], &dir.join(format!("kube-apiserver-{number}.log")));
+    vec![api, etcd]
 }
 
 const AUDIT_POLICY: &str = "\

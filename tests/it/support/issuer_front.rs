@@ -25,13 +25,18 @@ impl IssuerFront {
 
     /// A front of your own, with further arguments: `--refuse HOST`, `--cloudfront HOST=BUCKET`.
     pub fn start(emulators: &Emulators, extra_args: &[&str]) -> IssuerFront {
+        Self::before(emulators.s3_url(), extra_args)
+    }
+
+    /// A front of your own before another S3.
+    pub fn before(s3_url: &str, extra_args: &[&str]) -> IssuerFront {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let dir = run_dir().join(format!("issuer-front-{number}"));
         let port = free_port();
         let script = project_root().join("tests/emulators/issuer_front.py").display().to_string();
         let (port_text, dir_text) = (port.to_string(), dir.display().to_string());
-        let args = [script.as_str(), "--listen-port", &port_text, "--s3", emulators.s3_url(), "--dir", &dir_text];
+        let args = [script.as_str(), "--listen-port", &port_text, "--s3", s3_url, "--dir", &dir_text];
         let log = run_dir().join(format!("issuer-front-{number}.log"));
         let python = tool("emulators/bin/python3");
         let mut process = Process::start("the issuer front", &python, args.iter().chain(extra_args), &[], &log);

@@ -15,7 +15,9 @@
     reason = "each test uses its part of this; a test's support may panic, and says why"
 )]
 
+pub mod api_proxy;
 pub mod aws_state;
+pub mod controller_manager;
 pub mod controlplane;
 pub mod emulators;
 pub mod eventually;
@@ -23,9 +25,12 @@ pub mod issuer_front;
 pub mod operator;
 pub mod process;
 pub mod proxy;
+pub mod registry;
 pub mod runtime;
 mod selftest;
 
+pub use api_proxy::{ApiFault, ApiProxy, Broken};
+pub use controller_manager::ControllerManager;
 pub use controlplane::{ControlPlane, Run, Write};
 pub use emulators::Emulators;
 pub use eventually::eventually;

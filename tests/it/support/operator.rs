@@ -147,6 +147,17 @@ impl Operator {
         move || process::kill9(pid)
     }
 
+    /// Halts the operator when called (SIGSTOP), as a machine that is suspended does.
+    pub fn halter(&self) -> impl FnOnce() + Send + use<> {
+        let pid = self.pid();
+        move || assert!(process::signal("STOP", pid), "the operator is gone")
+    }
+
+    /// Lets a halted operator go on (SIGCONT).
+    pub fn go_on(&self) {
+        assert!(process::signal("CONT", self.pid()), "the operator is gone");
+    }
+
     /// Waits until it has ended by itself (or by a [`killer`](Self::killer)).
     #[track_caller]
     pub fn wait_exit(&mut self, timeout: Duration) -> ExitStatus {

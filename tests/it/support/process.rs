@@ -61,7 +61,7 @@ pub fn free_port() -> u16 {
 }
 
 /// Sends a signal by name (`TERM`, `KILL`, `0`); whether the process was there.
-fn signal(name: &str, pid: u32) -> bool {
+pub(super) fn signal(name: &str, pid: u32) -> bool {
     Command::new("kill")
         .args([&format!("-{name}"), &pid.to_string()])
         .stderr(Stdio::null())

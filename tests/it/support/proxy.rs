@@ -20,7 +20,8 @@ pub use operation::Service;
 
 use super::emulators::{ACCOUNT, Emulators};
 use super::runtime::{block_on, http, runtime};
-use faults::{Verdict, matches};
+use faults::Verdict;
+pub(super) use faults::matches;
 
 /// Requests to moto, one at a time over all proxies: it has races.
 static MOTO: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -220,7 +221,7 @@ async fn handle(State((service, shared)): State<(Service, Arc<Shared>)>, request
 }
 
 /// An answer whose body fails before the first byte: the server closes the connection and sends nothing.
-fn close_connection() -> Response<Body> {
+pub(super) fn close_connection() -> Response<Body> {
     Response::new(Body::from_stream(BrokenStream))
 }
 
@@ -258,7 +259,7 @@ async fn serve(service: Service, shared: Arc<Shared>, request: Request) -> Reply
     };
     let (number, fault) = {
         let mut recorded = shared.recorded();
-        let fault = faults::take(&mut recorded.faults, &asked.op);
+        let fault = faults::take(&mut recorded.faults, &asked.op, &asked.params);
         recorded.calls.push(call);
         (recorded.forgotten + recorded.calls.len() - 1, fault)
     };
@@ -334,7 +335,7 @@ async fn send(target: &str, asked: &Asked) -> Result<Response<Bytes>, reqwest::E
     Ok(reply)
 }
 
-fn remove_connection_headers(headers: &mut HeaderMap) {
+pub(super) fn remove_connection_headers(headers: &mut HeaderMap) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::TE, header::UPGRADE, KEEP_ALIVE] {
         headers.remove(name);

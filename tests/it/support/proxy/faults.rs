@@ -1,5 +1,6 @@
 //! What can go wrong on the way to AWS, and AWS's words for it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -15,23 +16,35 @@ pub struct Fault {
     pub op_pattern: String,
     /// How many calls to break; `None` for all.
     pub times: Option<u32>,
+    /// Only calls of which a parameter contains this: a role, a bucket, a part of an ARN.
+    pub concerning: Option<String>,
     pub kind: Kind,
 }
 
 impl Fault {
     /// Breaks every matching call.
     pub fn always(op_pattern: &str, kind: Kind) -> Fault {
-        Fault { op_pattern: op_pattern.to_owned(), times: None, kind }
+        Fault { op_pattern: op_pattern.to_owned(), times: None, concerning: None, kind }
     }
 
     /// Breaks the next `times` matching calls.
     pub fn times(times: u32, op_pattern: &str, kind: Kind) -> Fault {
-        Fault { op_pattern: op_pattern.to_owned(), times: Some(times), kind }
+        Fault { times: Some(times), ..Fault::always(op_pattern, kind) }
     }
 
     /// Breaks the next matching call.
     pub fn once(op_pattern: &str, kind: Kind) -> Fault {
         Fault::times(1, op_pattern, kind)
+    }
+
+    /// Breaks only calls of which a parameter contains `text`.
+    pub fn concerning(self, text: &str) -> Fault {
+        Fault { concerning: Some(text.to_owned()), ..self }
+    }
+
+    fn meets(&self, op: &str, params: &BTreeMap<String, String>) -> bool {
+        let concerned = |text: &String| params.values().any(|value| value.contains(text));
+        self.times != Some(0) && matches(&self.op_pattern, op) && self.concerning.as_ref().is_none_or(concerned)
     }
 }
 
@@ -60,9 +73,9 @@ pub(super) enum Verdict {
     Answer(Reply),
 }
 
-/// The first fault for this operation, one use of it taken.
-pub(super) fn take(faults: &mut [Fault], op: &str) -> Option<Kind> {
-    let fault = faults.iter_mut().find(|fault| fault.times != Some(0) && matches(&fault.op_pattern, op))?;
+/// The first fault for this call, one use of it taken.
+pub(super) fn take(faults: &mut [Fault], op: &str, params: &BTreeMap<String, String>) -> Option<Kind> {
+    let fault = faults.iter_mut().find(|fault| fault.meets(op, params))?;
     fault.times = fault.times.map(|times| times - 1);
     Some(fault.kind.clone())
 }
@@ -145,7 +158,7 @@ pub(super) fn answer(code: u16, content_type: &str, body: String) -> Response<By
 }
 
 /// Whether `text` fits a pattern in which `*` stands for any number of any characters.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
+pub(in crate::support) fn matches(pattern: &str, text: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else {
         return pattern == text;
     };

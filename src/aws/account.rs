@@ -1,0 +1,145 @@
+//! An AWS account as it is called: with budgets for IAM's reads and writes and for S3, and a snapshot of its roles that all its
+//! ClusterIdentities share.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use tokio::time::Instant;
+
+use super::budget::Budget;
+use super::errors::fault;
+use super::snapshot::Snapshots;
+use crate::observed::{Fault, FaultClass};
+
+/// Calls to IAM that read, and as many that write, under way at once in one account.
+const IAM_SLOTS: usize = 10;
+/// Calls to S3 under way at once in one account. S3 counts by bucket, so one that hangs shall not hold up the others.
+const S3_SLOTS: usize = 64;
+/// Attempts of one call, the first one included.
+const ATTEMPTS: u32 = 3;
+/// Before the second attempt; doubled before the third.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// An account, as one set of credentials sees it.
+#[derive(Debug)]
+pub struct Account {
+    /// Its id, 12 digits.
+    pub id: String,
+    /// What its roles were last seen to be.
+    pub(super) snapshots: Snapshots,
+    reads: Budget,
+    writes: Budget,
+    objects: Budget,
+    /// When roles were last written, by name in lower case: a snapshot that began before does not show it.
+    written: Mutex<BTreeMap<String, Instant>>,
+}
+
+impl Account {
+    /// An account of which nothing is known yet.
+    pub fn new(id: String) -> Self {
+        Self {
+            id,
+            snapshots: Snapshots::default(),
+            reads: Budget::new(IAM_SLOTS),
+            writes: Budget::new(IAM_SLOTS),
+            objects: Budget::new(S3_SLOTS),
+            written: Mutex::default(),
+        }
+    }
+
+    /// Makes a call that reads, within the budget. `action` is the permission that it needs, `target` what it is made on.
+    pub async fn read<T, E, F>(&self, action: &str, target: &str, call: impl Fn() -> F + Send) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + std::error::Error + Send + 'static,
+        T: Send,
+    {
+        attempt(self.budget(action, &self.reads), action, target, call).await
+    }
+
+    /// Makes a call that writes, within the budget.
+    pub async fn write<T, E, F>(&self, action: &str, target: &str, call: impl Fn() -> F + Send) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + std::error::Error + Send + 'static,
+        T: Send,
+    {
+        attempt(self.budget(action, &self.writes), action, target, call).await
+    }
+
+    fn budget<'a>(&'a self, action: &str, of_iam: &'a Budget) -> &'a Budget {
+        if action.starts_with("s3:") { &self.objects } else { of_iam }
+    }
+
+    /// Notes that a role was written, or may have been.
+    pub fn note_written(&self, role: &str) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.insert(role.to_ascii_lowercase(), Instant::now());
+    }
+
+    /// The roles whose names begin so and that were written since, by name in lower case, with the time.
+    pub fn written_since(&self, prefix: &str, since: Instant) -> BTreeMap<String, Instant> {
+        let prefix = prefix.to_ascii_lowercase();
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_prefix = written.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
+        of_prefix.filter(|(_, at)| **at >= since).map(|(name, at)| (name.clone(), *at)).collect()
+    }
+
+    /// Drops what every snapshot from this time on shows.
+    pub(super) fn forget_written_before(&self, time: Instant) {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, at| *at >= time);
+    }
+
+    /// The paces of IAM's reads and writes, in calls a second; `None` while nothing is held back.
+    pub fn paces(&self) -> (Option<f64>, Option<f64>) {
+        (self.reads.rate(), self.writes.rate())
+    }
+}
+
+/// Tries a few times what may pass by itself. The SDK's own retries are switched off, since they know no budget.
+async fn attempt<T, E, F>(budget: &Budget, action: &str, target: &str, call: impl Fn() -> F + Send) -> Result<T, Fault>
+where
+    F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+    E: ProvideErrorMetadata + std::error::Error + Send + 'static,
+{
+    let mut made = 0;
+    loop {
+        let result = {
+            let _slot = budget.admit().await;
+            call().await.map_err(|error| fault(action, target, &error))
+        };
+        made += 1;
+        let fault = match result {
+            Ok(answer) => {
+                budget.answered();
+                return Ok(answer);
+            }
+            Err(fault) => fault,
+        };
+        match fault.class {
+            FaultClass::Throttled => budget.throttled(),
+            FaultClass::Server | FaultClass::Network => {}
+            _ => {
+                budget.answered();
+                return Err(fault);
+            }
+        }
+        if made == ATTEMPTS {
+            return Err(fault);
+        }
+        tokio::time::sleep(wait(made)).await;
+    }
+}
+
+/// Exponential, with as much again of jitter at most.
+fn wait(made: u32) -> Duration {
+    let base = FIRST_WAIT * 2_u32.pow(made.saturating_sub(1));
+    let random = RandomState::new().hash_one(made) % 1024;
+    base + base.saturating_mul(u32::try_from(random).unwrap_or(0)) / 1024
+}

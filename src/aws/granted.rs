@@ -1,0 +1,124 @@
+//! Reads all that roles are granted: inline and attached policies, and the boundary.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::Session;
+use super::snapshot::{Freshness, ListedRole, RoleDetails};
+use crate::observed::Fault;
+use crate::plan::upgrade::LiveRole;
+use crate::policy::Document;
+use crate::policy::coverage::{Granted, Source};
+
+/// A role, with what belongs to it by its tags and description.
+#[derive(Debug, Clone)]
+pub struct GrantedRole {
+    /// The role.
+    pub live: LiveRole,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Its description.
+    pub description: String,
+}
+
+/// The roles whose names begin so, by name in lower case. A role that cannot be read says why.
+pub async fn granted_roles(
+    session: &Session,
+    prefix: &str,
+    not_before: Instant,
+) -> Result<BTreeMap<String, Result<GrantedRole, String>>, Fault> {
+    let snapshot = session.account.snapshot(&session.clients, prefix, Freshness { not_before }).await?;
+    let mut managed = Managed::default();
+    let mut roles = BTreeMap::new();
+    for role in snapshot.beginning_with(prefix) {
+        let read = match &role.detail {
+            Some(details) => Ok(of_listing(session, role, details, &mut managed).await),
+            None => one(session, role, &mut managed).await.map_err(|fault| fault.to_string()),
+        };
+        roles.insert(role.name.to_ascii_lowercase(), read);
+    }
+    Ok(roles)
+}
+
+/// Managed policies that were read, by ARN: many roles may have the same.
+#[derive(Default)]
+struct Managed(BTreeMap<String, Result<Document, String>>);
+
+impl Managed {
+    async fn source(&mut self, session: &Session, what: &str, arn: &str) -> Source {
+        if !self.0.contains_key(arn) {
+            let read = Box::pin(managed_policy(session, arn)).await;
+            self.0.insert(arn.to_owned(), read.map_err(|fault| fault.to_string()).and_then(|text| parse(&text)));
+        }
+        let document = self.0.get(arn).cloned().unwrap_or_else(|| Err("it was not read".into()));
+        Source { name: format!("{what} {arn}"), document }
+    }
+}
+
+fn parse(text: &str) -> Result<Document, String> {
+    Document::parse_returned(text).map_err(|error| error.to_string())
+}
+
+async fn managed_policy(session: &Session, arn: &str) -> Result<String, Fault> {
+    let (account, iam) = (&session.account, &session.clients.iam);
+    let call = iam.get_policy().policy_arn(arn);
+    let policy = account.read("iam:GetPolicy", arn, || call.clone().send()).await?;
+    let version = policy.policy.and_then(|policy| policy.default_version_id).unwrap_or_default();
+    let call = iam.get_policy_version().policy_arn(arn).version_id(version);
+    let version = account.read("iam:GetPolicyVersion", arn, || call.clone().send()).await?;
+    Ok(version.policy_version.and_then(|version| version.document).unwrap_or_default())
+}
+
+async fn of_listing(session: &Session, role: &ListedRole, details: &RoleDetails, managed: &mut Managed) -> GrantedRole {
+    let mut identity: Vec<Source> = details.inline.iter().map(|(name, text)| inline(name, text)).collect();
+    for arn in &details.attached {
+        identity.push(managed.source(session, "attached policy", arn).await);
+    }
+    let boundary = match &details.boundary {
+        Some(arn) => Some(managed.source(session, "permissions boundary", arn).await),
+        None => None,
+    };
+    let trust = Document::parse_returned(&role.trust);
+    GrantedRole {
+        live: LiveRole { name: role.name.clone(), trust, granted: Granted { identity, boundary } },
+        tags: details.tags.clone(),
+        description: role.description.clone(),
+    }
+}
+
+fn inline(name: &str, text: &str) -> Source {
+    Source { name: format!("inline policy {name}"), document: parse(text) }
+}
+
+/// A role whose details the listing does not have.
+async fn one(session: &Session, listed: &ListedRole, managed: &mut Managed) -> Result<GrantedRole, Fault> {
+    let (account, iam, name) = (&session.account, &session.clients.iam, &listed.name);
+    let target = format!("role {name}");
+    let call = iam.get_role().role_name(name);
+    let role = account.read("iam:GetRole", &target, || call.clone().send()).await?.role;
+    let mut details = RoleDetails {
+        tags: BTreeMap::new(),
+        boundary: None,
+        inline: Vec::new(),
+        attached: Vec::new(),
+        instance_profiles: Vec::new(),
+    };
+    if let Some(role) = role {
+        details.tags = role.tags().iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
+        details.boundary = role.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
+    }
+    // IAM allows at most 20 attached policies and, in 10,240 characters, far fewer inline ones than a page holds.
+    let call = iam.list_role_policies().role_name(name);
+    let names = account.read("iam:ListRolePolicies", &target, || call.clone().send()).await?.policy_names;
+    for policy in names {
+        let call = iam.get_role_policy().role_name(name).policy_name(&policy);
+        let read = account.read("iam:GetRolePolicy", &target, || call.clone().send()).await?;
+        details.inline.push((policy, read.policy_document));
+    }
+    let call = iam.list_attached_role_policies().role_name(name);
+    let attached = account.read("iam:ListAttachedRolePolicies", &target, || call.clone().send()).await?;
+    let attached = attached.attached_policies.unwrap_or_default();
+    details.attached = attached.into_iter().filter_map(|policy| policy.policy_arn).collect();
+    Ok(of_listing(session, listed, &details, managed).await)
+}

@@ -1,0 +1,207 @@
+//! Reads roles: those that are wanted, and those that carry the cluster's mark and are wanted no more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use aws_sdk_iam::types::Role;
+use futures::{FutureExt, StreamExt, stream};
+use tokio::time::Instant;
+
+use super::observe::found;
+use super::snapshot::{Freshness, ListedRole, RoleDetails, Snapshot};
+use super::{Account, Session};
+use crate::observed::{Fault, FaultClass, Leftover, ObservedRole, ReadPolicy, Seen};
+use crate::policy::Document;
+
+/// How many roles are read side by side.
+const SIDE_BY_SIDE: usize = 8;
+
+/// What is asked about an account's roles.
+#[derive(Debug)]
+pub struct RoleQuery<'a> {
+    /// What the names of all roles of the cluster begin with.
+    pub prefix: &'a str,
+    /// The names of the wanted roles.
+    pub wanted: Vec<&'a str>,
+    /// Names, in lower case, that are in use whether or not a role is wanted under them now.
+    pub claimed: &'a BTreeSet<String>,
+    /// Key of the tag that marks what belongs to the cluster.
+    pub owner_tag: &'a str,
+    /// What was read before this time is not good enough.
+    pub not_before: Instant,
+}
+
+/// What the account has of a cluster's roles.
+#[derive(Debug)]
+pub struct ObservedRoles {
+    /// The wanted roles, by name.
+    pub wanted: BTreeMap<String, Seen<Option<ObservedRole>>>,
+    /// The roles that carry the cluster's mark under names that nobody claims, by name.
+    pub leftovers: Seen<Vec<Seen<Leftover>>>,
+}
+
+/// Reads what is asked for, by listing the account or, where that may not or need not be, one by one.
+pub async fn roles(session: &Session, query: &RoleQuery<'_>) -> ObservedRoles {
+    let account = &*session.account;
+    match listing(session, query).await {
+        Ok(snapshot) => ObservedRoles {
+            wanted: wanted(session, query, &snapshot).await,
+            leftovers: Seen::Known(leftovers(session, query, &snapshot).await),
+        },
+        // Without the listing nothing is known of leftovers, but what is wanted can be looked at.
+        Err(fault) if fault.class == FaultClass::Denied => {
+            let names = query.wanted.iter().map(|name| (*name).to_owned()).collect();
+            ObservedRoles { wanted: one_by_one(session, names).await, leftovers: Seen::Unknown(fault) }
+        }
+        Err(fault) => {
+            tracing::debug!(account = account.id, error = %fault, "the account's roles could not be listed");
+            let unread = |name: &&str| ((*name).to_owned(), Seen::Unknown(fault.clone()));
+            ObservedRoles { wanted: query.wanted.iter().map(unread).collect(), leftovers: Seen::Unknown(fault.clone()) }
+        }
+    }
+}
+
+/// A snapshot to judge by. When few roles were written since the last one, these are read apart; a new one costs more.
+async fn listing(session: &Session, query: &RoleQuery<'_>) -> Result<Arc<Snapshot>, Fault> {
+    let account = &session.account;
+    let recent = account.snapshot(&session.clients, query.prefix, Freshness { not_before: query.not_before }).await?;
+    let written = account.written_since(query.prefix, recent.begun());
+    // One by one, a role takes two calls, as a page of both listings does.
+    if written.len() < recent.pages() || written.is_empty() {
+        return Ok(recent);
+    }
+    let newest = written.values().copied().max().unwrap_or(query.not_before);
+    account.snapshot(&session.clients, query.prefix, Freshness { not_before: newest }).await
+}
+
+async fn wanted(
+    session: &Session,
+    query: &RoleQuery<'_>,
+    snapshot: &Snapshot,
+) -> BTreeMap<String, Seen<Option<ObservedRole>>> {
+    let written = session.account.written_since(query.prefix, snapshot.begun());
+    let mut roles = BTreeMap::new();
+    let mut apart = Vec::new();
+    for name in &query.wanted {
+        let listed = snapshot.role(name);
+        match listed.map(|role| (role, &role.detail)) {
+            _ if written.contains_key(&name.to_ascii_lowercase()) => apart.push((*name).to_owned()),
+            None => drop(roles.insert((*name).to_owned(), Seen::Known(None))),
+            Some((role, Some(details))) => {
+                roles.insert((*name).to_owned(), Seen::Known(Some(of_listing(name, role, details))));
+            }
+            Some((_, None)) => apart.push((*name).to_owned()),
+        }
+    }
+    roles.extend(one_by_one(session, apart).await);
+    roles
+}
+
+async fn one_by_one(session: &Session, names: Vec<String>) -> BTreeMap<String, Seen<Option<ObservedRole>>> {
+    stream::iter(names)
+        .map(|name| async move {
+            let role = role(session, &name).await.into();
+            (name, role)
+        })
+        .buffer_unordered(SIDE_BY_SIDE)
+        .collect()
+        .await
+}
+
+async fn leftovers(session: &Session, query: &RoleQuery<'_>, snapshot: &Snapshot) -> Vec<Seen<Leftover>> {
+    let written = session.account.written_since(query.prefix, snapshot.begun());
+    let unclaimed = |role: &&ListedRole| !query.claimed.contains(&role.name.to_ascii_lowercase());
+    let mut candidates: Vec<&ListedRole> = snapshot.beginning_with(query.prefix).filter(unclaimed).collect();
+    candidates.sort_by(|a, b| a.name.cmp(&b.name));
+    let looks = candidates.into_iter().map(|role| {
+        let apart = written.contains_key(&role.name.to_ascii_lowercase());
+        // Boxed: the compiler cannot see through a stream of borrowing futures that they may be sent.
+        async move {
+            match &role.detail {
+                Some(details) if !apart => Ok(leftover(&role.name, details, query.owner_tag)),
+                _ => Box::pin(leftover_apart(session, &role.name, query.owner_tag)).await,
+            }
+        }
+        .boxed()
+    });
+    let looks: Vec<_> = looks.collect();
+    let seen: Vec<Result<Option<Leftover>, Fault>> = stream::iter(looks).buffered(SIDE_BY_SIDE).collect().await;
+    seen.into_iter().filter_map(|seen| seen.transpose().map(Seen::from)).collect()
+}
+
+fn leftover(name: &str, details: &RoleDetails, owner_tag: &str) -> Option<Leftover> {
+    if !details.tags.contains_key(owner_tag) {
+        return None;
+    }
+    let inline = details.inline.iter().map(|(policy, _)| policy.as_str());
+    Some(Leftover::new(name, inline, &details.attached, &details.instance_profiles))
+}
+
+async fn leftover_apart(session: &Session, name: &str, owner_tag: &str) -> Result<Option<Leftover>, Fault> {
+    let (account, iam) = (&*session.account, &session.clients.iam);
+    let target = format!("role {name}");
+    let call = iam.get_role().role_name(name);
+    let role = found(account.read("iam:GetRole", &target, || call.clone().send()).await)?;
+    let Some(role) = role.and_then(|answer| answer.role).filter(|role| role.tags().iter().any(|t| t.key == owner_tag))
+    else {
+        return Ok(None);
+    };
+    let inline = iam.list_role_policies().role_name(&role.role_name);
+    let attached = iam.list_attached_role_policies().role_name(&role.role_name);
+    let profiles = iam.list_instance_profiles_for_role().role_name(&role.role_name);
+    // One page each: whether there is anything is what matters.
+    let (inline, attached, profiles) = tokio::try_join!(
+        account.read("iam:ListRolePolicies", &target, || inline.clone().send()),
+        account.read("iam:ListAttachedRolePolicies", &target, || attached.clone().send()),
+        account.read("iam:ListInstanceProfilesForRole", &target, || profiles.clone().send()),
+    )?;
+    let attached = attached.attached_policies.unwrap_or_default().into_iter().filter_map(|policy| policy.policy_arn);
+    let profiles = profiles.instance_profiles.into_iter().map(|profile| profile.instance_profile_name);
+    let inline = inline.policy_names.iter().map(String::as_str);
+    let (attached, profiles): (Vec<_>, Vec<_>) = (attached.collect(), profiles.collect());
+    Ok(Some(Leftover::new(&role.role_name, inline, &attached, &profiles)))
+}
+
+async fn role(session: &Session, name: &str) -> Result<Option<ObservedRole>, Fault> {
+    let (account, iam): (&Account, _) = (&session.account, &session.clients.iam);
+    let target = format!("role {name}");
+    let call = iam.get_role().role_name(name);
+    let answer = found(account.read("iam:GetRole", &target, || call.clone().send()).await)?;
+    let Some(role) = answer.and_then(|answer| answer.role) else { return Ok(None) };
+    let call = iam.get_role_policy().role_name(name).policy_name(name);
+    let policy = found(account.read("iam:GetRolePolicy", &target, || call.clone().send()).await);
+    let permissions = policy.map(|policy| policy.map(|policy| Document::parse_returned(&policy.policy_document)));
+    Ok(Some(of_answer(role, permissions.into())))
+}
+
+fn of_answer(role: Role, permissions: Seen<Option<ReadPolicy>>) -> ObservedRole {
+    ObservedRole {
+        trust: Document::parse_returned(role.assume_role_policy_document.as_deref().unwrap_or_default()),
+        boundary: role.permissions_boundary.as_ref().and_then(|b| b.permissions_boundary_arn.clone()),
+        tags: role.tags().iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
+        description: role.description.unwrap_or_default(),
+        max_session_seconds: max_session(role.max_session_duration),
+        path: role.path,
+        name: role.role_name,
+        permissions,
+    }
+}
+
+fn of_listing(wanted: &str, role: &ListedRole, details: &RoleDetails) -> ObservedRole {
+    let own = details.inline.iter().find(|(name, _)| name == wanted);
+    ObservedRole {
+        name: role.name.clone(),
+        path: role.path.clone(),
+        description: role.description.clone(),
+        max_session_seconds: max_session(role.max_session_seconds),
+        trust: Document::parse_returned(&role.trust),
+        permissions: Seen::Known(own.map(|(_, document)| Document::parse_returned(document))),
+        boundary: details.boundary.clone(),
+        tags: details.tags.clone(),
+    }
+}
+
+/// IAM leaves out what was never set; its default is one hour.
+fn max_session(seconds: Option<i32>) -> i32 {
+    seconds.unwrap_or(3600)
+}

@@ -1,0 +1,251 @@
+//! The roles of an account as its listings tell them: read once, shared by all ClusterIdentities of the account.
+//!
+//! `ListRoles` has description and longest session, but neither tags, boundary nor policies;
+//! `GetAccountAuthorizationDetails` has those, but neither description nor longest session. Both return up to 1,000
+//! roles a page (IAM API reference), whoever's they are. When few roles are of interest in a large account, reading
+//! those one by one is cheaper than the second listing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_iam::types::{EntityType, Role, RoleDetail};
+use tokio::time::Instant;
+
+use super::Clients;
+use super::account::Account;
+use crate::observed::{Fault, FaultClass};
+
+/// Most roles of one page (IAM API reference).
+const PAGE: i32 = 1_000;
+
+/// How old a snapshot may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Freshness {
+    /// It must have begun at this time or later.
+    pub not_before: Instant,
+}
+
+/// The snapshots of one account: the last one, and what the next one should hold.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    /// Held while a snapshot is made, so that one is made for all who wait.
+    last: tokio::sync::Mutex<Option<Last>>,
+    /// Beginnings of the role names that anyone asks for, in lower case.
+    prefixes: Mutex<BTreeSet<String>>,
+}
+
+#[derive(Debug)]
+struct Last {
+    ended: Instant,
+    result: Result<Arc<Snapshot>, Fault>,
+}
+
+/// The roles of an account whose names begin with one of the prefixes.
+#[derive(Debug)]
+pub struct Snapshot {
+    begun: Instant,
+    prefixes: BTreeSet<String>,
+    /// By name in lower case: IAM keeps names unique without regard to case.
+    roles: HashMap<String, ListedRole>,
+    /// Pages that the listing took.
+    pages: usize,
+}
+
+/// A role as the listings tell it, documents as returned (percent-encoded).
+#[derive(Debug)]
+pub struct ListedRole {
+    /// Its name as it is written.
+    pub name: String,
+    /// Its path.
+    pub path: String,
+    /// Its description.
+    pub description: String,
+    /// Its longest session, in seconds; IAM leaves out what was never set.
+    pub max_session_seconds: Option<i32>,
+    /// Its trust policy.
+    pub trust: String,
+    /// What the second listing tells, when it was read.
+    pub detail: Option<RoleDetails>,
+}
+
+/// What `GetAccountAuthorizationDetails` tells of a role.
+#[derive(Debug)]
+pub struct RoleDetails {
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// The ARN of its permissions boundary.
+    pub boundary: Option<String>,
+    /// Its inline policies, name and document.
+    pub inline: Vec<(String, String)>,
+    /// The ARNs of the managed policies that are attached to it.
+    pub attached: Vec<String>,
+    /// The instance profiles that it is in.
+    pub instance_profiles: Vec<String>,
+}
+
+impl Snapshot {
+    /// When its reading began: later writes are not in it.
+    pub const fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// A role, whatever the case of its name.
+    pub fn role(&self, name: &str) -> Option<&ListedRole> {
+        self.roles.get(&name.to_ascii_lowercase())
+    }
+
+    /// The roles whose names begin so.
+    pub fn beginning_with<'a>(&'a self, prefix: &str) -> impl Iterator<Item = &'a ListedRole> {
+        let prefix = prefix.to_ascii_lowercase();
+        self.roles.iter().filter(move |(name, _)| name.starts_with(&prefix)).map(|(_, role)| role)
+    }
+
+    /// The pages that a listing takes.
+    pub const fn pages(&self) -> usize {
+        self.pages
+    }
+}
+
+impl Account {
+    /// A snapshot that is fresh enough and knows the roles whose names begin so. While one is being made, others wait for
+    /// it instead of making their own; they share its failure too.
+    pub async fn snapshot(
+        &self,
+        clients: &Clients,
+        prefix: &str,
+        freshness: Freshness,
+    ) -> Result<Arc<Snapshot>, Fault> {
+        let asked = Instant::now();
+        let prefix = prefix.to_ascii_lowercase();
+        let add = |prefixes: &Mutex<BTreeSet<String>>| {
+            let mut prefixes = prefixes.lock().unwrap_or_else(PoisonError::into_inner);
+            prefixes.insert(prefix.clone());
+            prefixes.clone()
+        };
+        add(&self.snapshots.prefixes);
+        let mut last = self.snapshots.last.lock().await;
+        match last.as_ref().map(|last| (&last.result, last.ended)) {
+            Some((Ok(snapshot), _))
+                if snapshot.begun >= freshness.not_before && snapshot.prefixes.contains(&prefix) =>
+            {
+                return Ok(snapshot.clone());
+            }
+            Some((Err(fault), ended)) if ended >= asked => return Err(fault.clone()),
+            _ => {}
+        }
+        let measured = last.as_ref().and_then(|last| last.result.as_ref().ok()).map(|snapshot| snapshot.pages);
+        let result = self.take(clients, add(&self.snapshots.prefixes), measured).await.map(Arc::new);
+        if let Ok(snapshot) = &result {
+            self.forget_written_before(snapshot.begun);
+        }
+        *last = Some(Last { ended: Instant::now(), result: result.clone() });
+        result
+    }
+
+    /// Drops what no ClusterIdentity has asked for since: called when one goes.
+    pub fn forget(&self, prefix: &str) {
+        let mut prefixes = self.snapshots.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
+        prefixes.remove(&prefix.to_ascii_lowercase());
+    }
+
+    async fn take(
+        &self,
+        clients: &Clients,
+        prefixes: BTreeSet<String>,
+        measured: Option<usize>,
+    ) -> Result<Snapshot, Fault> {
+        let begun = Instant::now();
+        let (mut roles, listed_pages) = self.list_roles(clients, &prefixes).await?;
+        let pages = measured.unwrap_or(listed_pages).max(listed_pages);
+        // One by one, a role takes two calls.
+        let pages = if 2 * roles.len() >= pages && !roles.is_empty() {
+            match self.list_details(clients, &mut roles).await {
+                Ok(pages) => pages,
+                // The details can be had one by one: this listing shows the whole account, which not everybody allows.
+                Err(fault) if fault.class == FaultClass::Denied => {
+                    tracing::debug!(error = %fault, "roles are read one by one");
+                    pages
+                }
+                Err(fault) => return Err(fault),
+            }
+        } else {
+            pages
+        };
+        Ok(Snapshot { begun, prefixes, roles, pages })
+    }
+
+    async fn list_roles(
+        &self,
+        clients: &Clients,
+        prefixes: &BTreeSet<String>,
+    ) -> Result<(HashMap<String, ListedRole>, usize), Fault> {
+        let (mut roles, mut pages, mut marker) = (HashMap::new(), 0, None);
+        loop {
+            let call = clients.iam.list_roles().max_items(PAGE).set_marker(marker);
+            let page = self.read("iam:ListRoles", "the account", || call.clone().send()).await?;
+            pages += 1;
+            for role in page.roles {
+                let key = role.role_name.to_ascii_lowercase();
+                if prefixes.iter().any(|prefix| key.starts_with(prefix)) {
+                    roles.insert(key, listed(role));
+                }
+            }
+            match page.marker.filter(|_| page.is_truncated) {
+                Some(next) => marker = Some(next),
+                None => return Ok((roles, pages)),
+            }
+        }
+    }
+
+    async fn list_details(&self, clients: &Clients, roles: &mut HashMap<String, ListedRole>) -> Result<usize, Fault> {
+        let (mut pages, mut marker) = (0, None);
+        loop {
+            let call = clients.iam.get_account_authorization_details();
+            let call = call.filter(EntityType::Role).max_items(PAGE).set_marker(marker);
+            let action = "iam:GetAccountAuthorizationDetails";
+            let page = self.read(action, "the account", || call.clone().send()).await?;
+            pages += 1;
+            for detail in page.role_detail_list.unwrap_or_default() {
+                let key = detail.role_name.as_deref().unwrap_or_default().to_ascii_lowercase();
+                if let Some(role) = roles.get_mut(&key) {
+                    role.trust = detail.assume_role_policy_document.clone().unwrap_or_default();
+                    role.detail = Some(details(detail));
+                }
+            }
+            match page.marker.filter(|_| page.is_truncated) {
+                Some(next) => marker = Some(next),
+                None => return Ok(pages),
+            }
+        }
+    }
+}
+
+fn listed(role: Role) -> ListedRole {
+    ListedRole {
+        name: role.role_name,
+        path: role.path,
+        description: role.description.unwrap_or_default(),
+        max_session_seconds: role.max_session_duration,
+        trust: role.assume_role_policy_document.unwrap_or_default(),
+        detail: None,
+    }
+}
+
+fn details(detail: RoleDetail) -> RoleDetails {
+    let inline = detail.role_policy_list.unwrap_or_default().into_iter();
+    let attached = detail.attached_managed_policies.unwrap_or_default().into_iter();
+    let profiles = detail.instance_profile_list.unwrap_or_default().into_iter();
+    RoleDetails {
+        tags: detail.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect(),
+        boundary: detail.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn),
+        inline: inline.filter_map(|policy| Some((policy.policy_name?, policy.policy_document?))).collect(),
+        attached: attached.filter_map(|policy| policy.policy_arn).collect(),
+        instance_profiles: profiles.map(|profile| profile.instance_profile_name).collect(),
+    }
+}
+
+/// How old a snapshot may be for an interval: a tenth of it, and never more than half a minute.
+pub fn oldest(interval: Duration) -> Duration {
+    (interval / 10).min(Duration::from_secs(30))
+}

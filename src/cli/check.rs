@@ -1,0 +1,287 @@
+//! `rolecall check`: the roll call before an upgrade, without a cluster.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use tokio::time::Instant;
+
+use super::manifests::files_of;
+use super::printer;
+use super::release::{self, RegistryArgs, Release};
+use crate::api::ClusterIdentitySpec;
+use crate::api::cluster_identity::Naming;
+use crate::aws::granted::granted_roles;
+use crate::aws::meter::Meter;
+use crate::aws::{Access, Connection};
+use crate::desired::check_spec;
+use crate::desired::issuer::{DesiredIssuer, desired_issuer, without_scheme};
+use crate::desired::names::{owner_tag_key, role_prefix};
+use crate::desired::request::RequestId;
+use crate::desired::secret::SecretKey;
+use crate::observed::dump::{LARGEST_DUMP, read_dump};
+use crate::plan::upgrade::release::Included;
+use crate::plan::upgrade::{Call, InForce, LiveRole, Readiness, federated_provider, roll_call};
+use crate::release::inclusion::Inclusion;
+use crate::release::manifests::Manifest;
+use crate::report::roll_call::{RollCallReport, html, json, junit, markdown, sarif, text};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The release to upgrade to: its image (REGISTRY/REPOSITORY:TAG or @sha256:…), or a directory or file with its
+    /// manifests (as `oc adm release extract` writes them)
+    #[arg(long, value_name = "RELEASE")]
+    to: PathBuf,
+
+    /// Compare with the roles exactly as this release asks for them, instead of live ones
+    #[arg(long, value_name = "RELEASE", conflicts_with = "account_dump")]
+    from: Option<PathBuf>,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
+
+    /// Compare with the roles in a dump of `aws iam get-account-authorization-details`, instead of asking AWS
+    #[arg(long, value_name = "FILE")]
+    account_dump: Option<PathBuf>,
+
+    /// The cluster's name in AWS: what its roles' names begin with (`ccoctl aws --name`, spec.infraName)
+    #[arg(long, value_name = "NAME", required_unless_present = "from")]
+    name: Option<String>,
+
+    /// The cluster's region
+    #[arg(long, value_name = "REGION", env = "AWS_REGION", default_value = "us-east-1")]
+    region: String,
+
+    /// The issuer URL, when it is not that of the bucket <NAME>-oidc and the roles do not tell
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
+
+    /// The audience of the components' tokens
+    #[arg(long, value_name = "AUDIENCE", default_value = "openshift")]
+    audience: String,
+
+    /// How role names are cut to 64 characters
+    #[arg(long, value_name = "NAMING", default_value = "ccoctl")]
+    naming: NamingArg,
+
+    /// The cluster's feature set
+    #[arg(long, value_name = "SET", default_value = "Default")]
+    feature_set: String,
+
+    /// A feature gate that is on; may be repeated
+    #[arg(long = "feature-gate", value_name = "GATE")]
+    feature_gates: Vec<String>,
+
+    /// A capability that is enabled; may be repeated. By default all are
+    #[arg(long = "capability", value_name = "CAPABILITY")]
+    capabilities: Vec<String>,
+
+    /// The cluster profile
+    #[arg(long, value_name = "PROFILE", default_value = "self-managed-high-availability")]
+    profile: String,
+
+    /// Format of the report
+    #[arg(long, short, default_value = "text", value_name = "FORMAT")]
+    output: Output,
+
+    /// Also list the requests that this cluster does not get, with the reason
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum NamingArg {
+    Ccoctl,
+    Hashed,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+    Markdown,
+    Sarif,
+    Junit,
+    Html,
+}
+
+/// The name that stands in for a cluster's when two releases are compared and none is given.
+const UNNAMED: &str = "cluster";
+/// The account that stands in for the cluster's when two releases are compared.
+const NO_ACCOUNT: &str = "000000000000";
+
+/// The live side.
+struct Live {
+    roles: BTreeMap<String, Result<LiveRole, String>>,
+    in_force: Vec<InForce>,
+    account: String,
+    in_words: String,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let spec = spec(args)?;
+    let to = release::read(&args.to, &args.registry)?;
+    let (target, files) = included(args, to.manifests, &to.in_words)?;
+    let live = match (&args.from, &args.account_dump) {
+        (Some(from), _) => live_of_release(args, &spec, from)?,
+        (None, Some(dump)) => live_of_dump(&spec, dump)?,
+        (None, None) => super::runtime()?.block_on(live_of_aws(&spec))?,
+    };
+    let issuer = desired_issuer(&spec, &live.account);
+    let (provider, host) = trusted(args, &issuer, &live);
+    let result = roll_call(&Call {
+        targets: target.targets(&spec),
+        live: live.roles,
+        in_force: live.in_force,
+        provider,
+        issuer: host.clone(),
+        audience: args.audience.clone(),
+    });
+    let excluded =
+        args.verbose.then(|| target.excluded.iter().map(|(id, why)| (id.to_string(), why.clone())).collect::<Vec<_>>());
+    let report = RollCallReport {
+        roll_call: &result,
+        live: live.in_words,
+        target: to.in_words,
+        issuer: format!("https://{host}"),
+        files,
+        excluded,
+    };
+    printer::out(&match args.output {
+        Output::Text => text::render(&report),
+        Output::Json => format!("{:#}\n", json::render(&report)),
+        Output::Markdown => markdown::render(&report),
+        Output::Sarif => format!("{:#}\n", sarif::render(&report)),
+        Output::Junit => junit::render(&report),
+        Output::Html => html::render(&report),
+    });
+    Ok(match result.readiness() {
+        Readiness::Ready => ExitCode::SUCCESS,
+        Readiness::NotReady => ExitCode::from(2),
+        Readiness::Unknown => ExitCode::from(3),
+    })
+}
+
+/// The cluster as far as names are made of it.
+fn spec(args: &Args) -> anyhow::Result<ClusterIdentitySpec> {
+    let naming = match args.naming {
+        NamingArg::Ccoctl => Naming::Ccoctl,
+        NamingArg::Hashed => Naming::Hashed,
+    };
+    let spec: ClusterIdentitySpec = serde_json::from_value(serde_json::json!({
+        "infraName": args.name.as_deref().unwrap_or(UNNAMED),
+        "region": args.region,
+        "issuer": {"signingKeys": []},
+        "roles": {"naming": naming},
+    }))?;
+    check_spec(&spec).context("--name and --region name no cluster")?;
+    Ok(spec)
+}
+
+/// What a release has for the cluster, and in which files.
+fn included(
+    args: &Args,
+    manifests: Vec<Manifest>,
+    source: &str,
+) -> anyhow::Result<(Included, BTreeMap<RequestId, String>)> {
+    let inclusion = Inclusion {
+        feature_set: args.feature_set.clone(),
+        feature_gates: args.feature_gates.iter().cloned().collect(),
+        capabilities: (!args.capabilities.is_empty()).then(|| args.capabilities.iter().cloned().collect()),
+        profile: args.profile.clone(),
+    };
+    // Requests for different feature sets may share a name: the cluster gets one of them.
+    let files = files_of(manifests.iter().filter(|manifest| inclusion.decide(&manifest.annotations).is_ok()))?;
+    let included = Included::of(manifests, &inclusion);
+    if included.is_empty() {
+        bail!(
+            "{source} holds no CredentialsRequest for AWS that this cluster would get ({} are for other clusters); is it a release's manifests?",
+            included.excluded.len()
+        );
+    }
+    Ok((included, files))
+}
+
+fn live_of_release(args: &Args, spec: &ClusterIdentitySpec, from: &Path) -> anyhow::Result<Live> {
+    let Release { manifests, in_words } = release::read(from, &args.registry)?;
+    let (release, _) = included(args, manifests, &in_words)?;
+    let issuer = desired_issuer(spec, NO_ACCOUNT);
+    Ok(Live {
+        roles: release.live(spec, NO_ACCOUNT, &issuer),
+        in_force: release.in_force(spec),
+        account: NO_ACCOUNT.into(),
+        in_words: format!("roles as {in_words} asks for them"),
+    })
+}
+
+fn live_of_dump(spec: &ClusterIdentitySpec, file: &Path) -> anyhow::Result<Live> {
+    let size = std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len();
+    if size > LARGEST_DUMP as u64 {
+        bail!("{}: {size} bytes; dumps of at most {LARGEST_DUMP} bytes are read", file.display());
+    }
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let owner_tag = owner_tag_key(&spec.infra_name);
+    let dumped = read_dump(&text, &role_prefix(&spec.infra_name)).with_context(|| file.display().to_string())?;
+    let account = dumped.iter().find_map(|role| role.arn.split(':').nth(4)).unwrap_or(NO_ACCOUNT).to_owned();
+    let owned = dumped.iter().filter(|role| role.tags.contains_key(&owner_tag));
+    let in_force = owned.map(|role| InForce { secret: None, role: role.name.clone() }).collect();
+    let live = |role: crate::observed::dump::DumpedRole| {
+        let live = LiveRole { name: role.name, trust: role.trust, granted: role.granted };
+        (live.name.to_ascii_lowercase(), Ok(live))
+    };
+    Ok(Live {
+        roles: dumped.into_iter().map(live).collect(),
+        in_force,
+        in_words: format!("roles of {} in {}", spec.infra_name, file.display()),
+        account,
+    })
+}
+
+async fn live_of_aws(spec: &ClusterIdentitySpec) -> anyhow::Result<Live> {
+    let connection = Connection::new(Meter::default()).await;
+    let session = connection.open(&Access::of(spec)).await?;
+    let account = session.account.id.clone();
+    let prefix = role_prefix(&spec.infra_name);
+    let granted = Box::pin(granted_roles(&session, &prefix, Instant::now())).await?;
+    let owner_tag = owner_tag_key(&spec.infra_name);
+    let owned =
+        granted.values().filter_map(|role| role.as_ref().ok()).filter(|role| role.tags.contains_key(&owner_tag));
+    let in_force =
+        owned.map(|role| InForce { secret: secret_of(&role.description), role: role.live.name.clone() }).collect();
+    Ok(Live {
+        roles: granted.into_iter().map(|(name, role)| (name, role.map(|role| role.live))).collect(),
+        in_force,
+        in_words: format!("roles of {} in account {account}", spec.infra_name),
+        account,
+    })
+}
+
+/// The Secret that a role's description names, as ccoctl and Rolecall write it.
+fn secret_of(description: &str) -> Option<SecretKey> {
+    let (namespace, name) = description.strip_prefix("OpenShift role for ")?.split_once('/')?;
+    Some(SecretKey { namespace: namespace.into(), name: name.into() })
+}
+
+/// The provider that the roles must trust, and the issuer without its scheme: as given, as the cluster's bucket has it,
+/// or the one that the live roles agree on.
+fn trusted(args: &Args, issuer: &DesiredIssuer, live: &Live) -> (String, String) {
+    let arn_of = |host: &str| {
+        let prefix = issuer.provider.arn.split_once("oidc-provider/").map_or("", |(prefix, _)| prefix);
+        format!("{prefix}oidc-provider/{host}")
+    };
+    if let Some(url) = &args.issuer {
+        let host = without_scheme(url.trim_end_matches('/')).to_owned();
+        return (arn_of(&host), host);
+    }
+    let default = issuer.provider.host_and_path().to_owned();
+    let trusts = live.roles.values().filter_map(|role| role.as_ref().ok()).filter_map(|role| role.trust.as_ref().ok());
+    match federated_provider(trusts, &issuer.provider.arn) {
+        Some(arn) => {
+            let host = arn.split_once("oidc-provider/").map_or(default.clone(), |(_, host)| host.to_owned());
+            (arn, host)
+        }
+        None => (issuer.provider.arn.clone(), default),
+    }
+}

@@ -1,0 +1,228 @@
+//! Changes that were made and that AWS's reads may not show yet.
+//!
+//! IAM is eventually consistent (IAM User Guide, troubleshooting): for some seconds a read may tell what was before. A
+//! plan made from such a read must neither make the same change again nor call the old state drift. So the changes that
+//! were made are remembered until a read shows them, or until they are too old for that to be the reason.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Cause, Change, Obstacle, Plan, Step, Subject};
+use crate::desired::role::DesiredRole;
+use crate::desired::{Desired, RequestVerdict};
+
+/// The changes of one ClusterIdentity.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settling {
+    changes: BTreeMap<Subject, Vec<Entry>>,
+    /// When something was last tried of which nobody knows whether it was made: no answer said so.
+    unanswered: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    at: Timestamp,
+    change: Change,
+    /// AWS said that it exists already though no read showed it: whose it is, is to be seen.
+    in_doubt: bool,
+}
+
+impl Settling {
+    /// Notes a change that was made.
+    pub fn made(&mut self, step: &Step, at: Timestamp) {
+        self.note(step, at, false);
+    }
+
+    /// Notes something that could not be made because it exists, though no read had shown it.
+    pub fn found_existing(&mut self, step: &Step, at: Timestamp) {
+        self.note(step, at, true);
+    }
+
+    /// Notes that something may have been made, though no answer said so. It is tried again at once, but a read that does
+    /// not show it proves nothing.
+    pub fn may_have_made(&mut self, at: Timestamp) {
+        self.unanswered = Some(at);
+    }
+
+    fn note(&mut self, step: &Step, at: Timestamp, in_doubt: bool) {
+        if !step.change.is_of_aws() {
+            return;
+        }
+        // A role that was made anew is no longer the one that was deleted.
+        if let Change::CreateRole(role) = &step.change {
+            self.changes.remove(&Subject::LeftoverRole(role.name.clone()));
+        }
+        let entries = self.changes.entry(step.subject.clone()).or_default();
+        entries.retain(|entry| !same_call(&entry.change, &step.change));
+        entries.push(Entry { at, change: step.change.clone(), in_doubt });
+    }
+
+    /// Whether a role was deleted a moment ago: a read that shows it is older than that.
+    pub(super) fn has_deleted(&self, role: &str) -> bool {
+        let entries = self.entries(&Subject::LeftoverRole(role.to_owned()));
+        entries.iter().any(|entry| matches!(entry.change, Change::DeleteRole { .. }))
+    }
+
+    /// Drops what is too old for a read not to show it.
+    pub fn expire(&mut self, now: Timestamp, after: Duration) {
+        let is_young = |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|age| age < after);
+        self.changes.retain(|_, entries| {
+            entries.retain(|entry| is_young(entry.at));
+            !entries.is_empty()
+        });
+        self.unanswered = self.unanswered.filter(|at| is_young(*at));
+    }
+
+    /// Whether something may have been made that no read has shown.
+    pub fn may_hide_something(&self) -> bool {
+        self.unanswered.is_some() || self.changes.values().flatten().any(|entry| !entry.change.is_deletion())
+    }
+
+    /// Whether nothing is settling.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.unanswered.is_none()
+    }
+
+    /// Takes out of a plan what was done a moment ago, and says for whom it waits. What the plan does not ask for any more
+    /// was seen, and is forgotten; without `desired`, in a teardown, only what was deleted can be seen to be gone.
+    pub(super) fn hold_back(&mut self, plan: &mut Plan, desired: Option<&Desired>) {
+        if self.changes.is_empty() {
+            return;
+        }
+        let steps = std::mem::take(&mut plan.steps);
+        let unseen: HashSet<&Subject> =
+            steps.iter().filter(|step| self.exists_unseen(step)).map(|step| &step.subject).collect();
+        let in_doubt = |subject: &Subject| {
+            unseen.contains(subject) || rests_on(subject).is_some_and(|ground| unseen.contains(&ground))
+        };
+        let mut held: BTreeMap<Subject, Vec<&'static str>> = BTreeMap::new();
+        for step in &steps {
+            if in_doubt(&step.subject) || self.was_just_made(step) {
+                held.entry(step.subject.clone()).or_default().push(step.change.name());
+            } else {
+                plan.steps.push(Step { cause: self.cause(step), ..step.clone() });
+            }
+        }
+        let mut by_subject: HashMap<&Subject, Vec<&Step>> = HashMap::new();
+        for step in &steps {
+            by_subject.entry(&step.subject).or_default().push(step);
+        }
+        self.changes.retain(|subject, entries| {
+            let of_subject = by_subject.get(subject);
+            entries.retain(|entry| {
+                let asked_for = of_subject.into_iter().flatten().any(|step| same_call(&step.change, &entry.change));
+                let unclear = match desired {
+                    // It is wanted again, and a read may still show the one that was deleted.
+                    Some(desired) if is_wanted_again(&entry.change, desired) => return true,
+                    Some(desired) => contradicts(&entry.change, subject, desired),
+                    None => !entry.change.is_deletion(),
+                };
+                if !asked_for && unclear && desired.is_some() {
+                    held.entry(subject.clone()).or_default().push(entry.change.name());
+                }
+                asked_for || unclear
+            });
+            !entries.is_empty()
+        });
+        for (subject, mut names) in held {
+            names.sort_unstable();
+            names.dedup();
+            plan.obstacles.push((subject, Obstacle::Settling(names.join(", "))));
+        }
+    }
+
+    fn entries(&self, subject: &Subject) -> &[Entry] {
+        self.changes.get(subject).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a step would create what AWS said exists: it may be someone else's until a read shows it.
+    fn exists_unseen(&self, step: &Step) -> bool {
+        self.entries(&step.subject).iter().any(|entry| entry.in_doubt && same_call(&entry.change, &step.change))
+    }
+
+    /// Whether a step would only repeat what was done a moment ago. Nothing is created twice, whatever it is to be like.
+    fn was_just_made(&self, step: &Step) -> bool {
+        self.entries(&step.subject).iter().any(|entry| {
+            entry.change == step.change || step.change.is_creation() && same_call(&entry.change, &step.change)
+        })
+    }
+
+    /// What differs from a wish because we changed it for another is not someone else's doing.
+    fn cause(&self, step: &Step) -> Cause {
+        let ours = self.entries(&step.subject).iter().any(|entry| same_call(&entry.change, &step.change));
+        if ours && step.cause == Cause::Drift { Cause::Differs } else { step.cause }
+    }
+}
+
+/// Whether what was deleted is a role that a request asks for again.
+fn is_wanted_again(change: &Change, desired: &Desired) -> bool {
+    change.is_deletion() && change.role().is_some_and(|role| desired.claims.roles.contains(&role.to_ascii_lowercase()))
+}
+
+/// Whether two changes are the same call on the same thing, with whatever contents.
+fn same_call(left: &Change, right: &Change) -> bool {
+    match (left, right) {
+        (Change::AddAudience { audience: a, .. }, Change::RemoveAudience { audience: b, .. })
+        | (Change::RemoveAudience { audience: a, .. }, Change::AddAudience { audience: b, .. })
+        | (Change::AddAudience { audience: a, .. }, Change::AddAudience { audience: b, .. })
+        | (Change::RemoveAudience { audience: a, .. }, Change::RemoveAudience { audience: b, .. }) => a == b,
+        _ => left.name() == right.name() && left.target() == right.target(),
+    }
+}
+
+/// What must surely be ours before a change of this subject makes sense.
+fn rests_on(subject: &Subject) -> Option<Subject> {
+    match subject {
+        // A Secret must not point at a role that may be someone else's.
+        Subject::Secret(id) => Some(Subject::Role(id.clone())),
+        Subject::Discovery | Subject::Keys | Subject::Provider => Some(Subject::Bucket),
+        _ => None,
+    }
+}
+
+/// Whether a change made something otherwise than it is wanted now. A read that shows it as wanted all the same may be
+/// older than the change.
+fn contradicts(change: &Change, subject: &Subject, desired: &Desired) -> bool {
+    let issuer = &desired.issuer;
+    match change {
+        Change::AddAudience { audience, .. } => !issuer.provider.audiences.contains(audience),
+        Change::RemoveAudience { audience, .. } => issuer.provider.audiences.contains(audience),
+        Change::TagProvider { tags, .. } => differ(tags, &issuer.provider.tags),
+        Change::TagBucket { tags, .. } => differ(tags, &issuer.bucket.tags),
+        Change::PutPublicAccessBlock { block, .. } => *block != issuer.bucket.public_access_block,
+        Change::PutBucketPolicy { policy, .. } => *policy != issuer.bucket.policy,
+        // S3 shows an object as it was last written (Amazon S3 data consistency model).
+        Change::PutObject { .. } => false,
+        _ => wanted_role(subject, desired).is_some_and(|role| contradicts_role(change, role)),
+    }
+}
+
+fn contradicts_role(change: &Change, wanted: &DesiredRole) -> bool {
+    match change {
+        Change::UpdateTrust { policy, .. } => *policy != wanted.trust.text,
+        Change::PutInlinePolicy { policy, .. } => *policy != wanted.permissions.text,
+        Change::PutBoundary { boundary, .. } => wanted.boundary.as_ref().is_some_and(|wanted| wanted != boundary),
+        Change::UpdateRole { description, max_session_seconds, .. } => {
+            *description != wanted.description || *max_session_seconds != wanted.max_session_seconds
+        }
+        Change::TagRole { tags, .. } => differ(tags, &wanted.tags),
+        _ => false,
+    }
+}
+
+fn wanted_role<'a>(subject: &Subject, desired: &'a Desired) -> Option<&'a DesiredRole> {
+    let Subject::Role(id) = subject else { return None };
+    // They are in the order of their ids; a request and its tombstone may share one.
+    let from = desired.requests.partition_point(|request| request.id < *id);
+    let mut of_id = desired.requests[from..].iter().take_while(|request| request.id == *id);
+    of_id.find_map(|request| match &request.verdict {
+        RequestVerdict::Wanted(wanted) => Some(&wanted.role),
+        _ => None,
+    })
+}
+
+fn differ(made: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    made.iter().any(|(key, value)| wanted.get(key).is_some_and(|wanted| wanted != value))
+}

@@ -1,0 +1,80 @@
+//! The end of a ClusterIdentity: everything that carries its mark goes, what others may need goes last.
+
+use super::leftover::{delete_role, delete_secret, remove};
+use super::{Change, Draft, Field, Obstacle, Plan, Prior, Subject, Verification};
+use crate::api::cluster_identity::{Adoption, ManagementPolicy};
+use crate::desired::Teardown;
+use crate::observed::{DoomedBucket, Fault, FaultClass, LeftoverSecret, ObservedProvider, ObservedTeardown, Seen};
+
+/// Plans a teardown: Secrets and roles, then the provider, then the documents, then the bucket. What stands before a
+/// part holds all that comes after it: an issuer is not taken away under a role that is still there.
+pub fn teardown(teardown: &Teardown, observed: &ObservedTeardown, secrets: &[LeftoverSecret], prior: &Prior) -> Plan {
+    let mut draft = Draft::new(&teardown.owner_tag, Adoption::OwnedOnly, prior);
+    for secret in secrets {
+        delete_secret(&mut draft, secret);
+    }
+    roles(&mut draft, observed);
+    provider(&mut draft, teardown, &observed.provider);
+    bucket(&mut draft, teardown, &observed.bucket);
+    draft.finish(ManagementPolicy::Enforce, Verification::NotYet, None)
+}
+
+fn roles(draft: &mut Draft, observed: &ObservedTeardown) {
+    let roles = match observed.roles.known() {
+        Ok(roles) => roles,
+        Err(fault) => return draft.obstruct(&Subject::Leftovers, Obstacle::Unreadable(fault.clone())),
+    };
+    for role in roles {
+        match role {
+            Seen::Known(role) => delete_role(draft, role),
+            Seen::Unknown(fault) => draft.obstruct(&Subject::Leftovers, Obstacle::Unreadable(fault.clone())),
+        }
+    }
+}
+
+fn provider(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<ObservedProvider>>) {
+    let subject = Subject::Provider;
+    match found.known() {
+        Err(fault) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
+        Ok(Some(found)) if found.tags.contains_key(&teardown.owner_tag) => {
+            if draft.is_held() {
+                return draft.obstruct(&subject, Obstacle::WaitsFor("the roles"));
+            }
+            let arn = teardown.issuer.provider.arn.clone();
+            remove(draft, &subject, Change::DeleteProvider { arn }, Field::Provider);
+        }
+        // What does not carry our mark is not ours to take away.
+        Ok(_) => {}
+    }
+}
+
+fn bucket(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<DoomedBucket>>) {
+    let (subject, name) = (Subject::Bucket, &teardown.issuer.bucket.name);
+    match found.known() {
+        // A bucket that was never seen to be ours, and that we may not look at, is another account's.
+        Err(Fault { class: FaultClass::Denied, .. }) if !draft.prior.verified.contains_key(&subject) => {}
+        Err(fault) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
+        Ok(None) => {}
+        Ok(Some(_)) if draft.is_held() => draft.obstruct(&subject, Obstacle::WaitsFor("the roles and the provider")),
+        Ok(Some(bucket)) if bucket.versioned => {
+            draft.obstruct(&subject, Obstacle::BucketVersioned(name.clone()));
+        }
+        Ok(Some(bucket)) => {
+            for key in &bucket.documents {
+                let (document, field) = if *key == teardown.issuer.discovery.key {
+                    (Subject::Discovery, Field::Discovery)
+                } else {
+                    (Subject::Keys, Field::Keys)
+                };
+                let change = Change::DeleteObject { bucket: name.clone(), key: key.clone() };
+                remove(draft, &document, change, field);
+            }
+            if bucket.others.is_empty() {
+                remove(draft, &subject, Change::DeleteBucket { bucket: name.clone() }, Field::Bucket);
+            } else {
+                let others = bucket.others.join(", ");
+                draft.obstruct(&subject, Obstacle::BucketNotEmpty { bucket: name.clone(), others });
+            }
+        }
+    }
+}

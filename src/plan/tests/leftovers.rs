@@ -1,0 +1,210 @@
+//! What is left over, and the end of a ClusterIdentity.
+
+use super::*;
+use crate::desired::{Teardown, teardown as desired_teardown};
+use crate::observed::{DoomedBucket, Fault, Leftover, LeftoverSecret, ObservedTeardown};
+use crate::plan::teardown;
+
+fn delete(most: u32) -> Desired {
+    let spec = spec(&serde_json::json!({
+        "deletionPolicy": "Delete", "guardrails": {"maxDeletionsPerPass": most, "allowedSecretNamespaces": ["*"]},
+    }));
+    desire(&inputs(spec)).unwrap()
+}
+
+fn left(name: &str, others: &[&str]) -> Leftover {
+    let own = format!("prod-eu-{name}");
+    let inline = std::iter::once(own.as_str()).chain(others.iter().copied());
+    Leftover::new(&own, inline, &[], &[])
+}
+
+fn left_secret(name: &str) -> LeftoverSecret {
+    let key = SecretKey { namespace: "openshift-gone".into(), name: name.into() };
+    LeftoverSecret { key, uid: "u".into(), resource_version: "7".into() }
+}
+
+fn with_leftovers(desired: &Desired, roles: &[Leftover], secrets: &[LeftoverSecret]) -> Observed {
+    let roles = roles.iter().cloned().map(Seen::Known).collect();
+    Observed { leftovers: Leftovers { roles: Seen::Known(roles), secrets: secrets.to_vec() }, ..perfect(desired) }
+}
+
+fn names(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(|step| format!("{} {}", step.change.name(), step.change.target())).collect()
+}
+
+fn denied(action: &str) -> Fault {
+    Fault { class: FaultClass::Denied, action: action.into(), target: "it".into(), message: "no".into() }
+}
+
+#[test]
+fn under_retain_leftovers_are_told_and_kept() {
+    let desired = desired();
+    let plan = plan(&desired, &with_leftovers(&desired, &[left("a", &[])], &[left_secret("s")]), &Prior::default());
+    assert_eq!(plan.orphans, ["role/prod-eu-a", "secret/openshift-gone/s"]);
+    assert!(plan.steps.is_empty() && plan.obstacles.is_empty());
+}
+
+#[test]
+fn under_delete_a_role_goes_with_its_policy_and_its_secret() {
+    let desired = delete(1);
+    let plan = plan(&desired, &with_leftovers(&desired, &[left("a", &[])], &[left_secret("s")]), &Prior::default());
+    assert_eq!(
+        names(&plan),
+        ["DeleteSecret secret/openshift-gone/s", "DeleteRolePolicy role/prod-eu-a", "DeleteRole role/prod-eu-a"]
+    );
+    assert!(plan.drift().next().is_none(), "what is left over is no drift");
+}
+
+#[test]
+fn more_than_the_guardrail_allows_holds_every_deletion_and_says_so() {
+    let desired = delete(1);
+    let found = with_leftovers(&desired, &[left("a", &[]), left("b", &[])], &[]);
+    let plan = plan(&desired, &found, &Prior::default());
+    assert!(plan.steps.is_empty());
+    let said = plan.obstacle(&Subject::Leftovers).unwrap().to_string();
+    assert!(said.contains("2 roles") && said.contains("maxDeletionsPerPass is 1"), "{said}");
+}
+
+#[test]
+fn a_request_that_does_not_say_what_is_its_own_holds_every_deletion() {
+    let spec = spec(&serde_json::json!({"deletionPolicy": "Delete"}));
+    let mut inputs = inputs(spec);
+    inputs.requests[0].spec = Err("undecodable".into());
+    let desired = desire(&inputs).unwrap();
+    let plan = plan(&desired, &with_leftovers(&desired, &[left("a", &[])], &[]), &Prior::default());
+    assert!(plan.steps.is_empty());
+    assert!(matches!(plan.obstacle(&Subject::Leftovers), Some(Obstacle::ClaimUnknown(_))));
+}
+
+#[test]
+fn what_a_refused_request_had_is_not_left_over() {
+    let spec = spec(&serde_json::json!({
+        "deletionPolicy": "Delete", "guardrails": {"deniedActions": ["ec2:*", "s3:*", "*"], "allowedSecretNamespaces": []},
+    }));
+    let desired = desire(&inputs(spec)).unwrap();
+    assert_eq!(desired.wanted().count(), 0, "all are refused");
+    let claimed: Vec<&String> = desired.claims.roles.iter().collect();
+    assert!(claimed.iter().any(|name| name.as_str() == "prod-eu-openshift-machine-api-aws-cloud-credentials"));
+    assert!(desired.claims.unknown.is_empty());
+}
+
+#[test]
+fn a_role_that_someone_else_uses_is_told_and_left_as_it_is() {
+    let desired = delete(3);
+    let used = Leftover::new(
+        "prod-eu-a",
+        ["prod-eu-a", "theirs"].into_iter(),
+        &["arn:aws:iam::aws:policy/ReadOnlyAccess".into()],
+        &["workers".into()],
+    );
+    let plan = plan(&desired, &with_leftovers(&desired, &[used, left("b", &[])], &[]), &Prior::default());
+    assert_eq!(names(&plan), ["DeleteRolePolicy role/prod-eu-b", "DeleteRole role/prod-eu-b"]);
+    let said = plan.obstacle(&Subject::LeftoverRole("prod-eu-a".into())).unwrap().to_string();
+    for part in
+        ["inline policy theirs", "attached policy arn:aws:iam::aws:policy/ReadOnlyAccess", "instance profile workers"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn a_listing_that_may_not_be_made_is_missed_by_the_report_alone_under_retain() {
+    for (desired, obstructs) in [(desired(), false), (delete(3), true)] {
+        let roles = Seen::Unknown(denied("iam:ListRoles"));
+        let found = Observed { leftovers: Leftovers { roles, secrets: Vec::new() }, ..perfect(&desired) };
+        let plan = plan(&desired, &found, &Prior::default());
+        assert_eq!(plan.obstacle(&Subject::Leftovers).is_some(), obstructs);
+        assert_eq!(plan.done_without.is_empty(), obstructs);
+    }
+}
+
+fn doomed() -> Teardown {
+    desired_teardown("prod/prod-eu", &spec(&serde_json::json!({})), "123456789012").unwrap()
+}
+
+fn all_there() -> ObservedTeardown {
+    let desired = desired();
+    let Seen::Known(provider) = perfect(&desired).provider else { unreachable!() };
+    ObservedTeardown {
+        roles: Seen::Known(vec![Seen::Known(left("a", &[])), Seen::Known(left("b", &[]))]),
+        provider: Seen::Known(provider),
+        bucket: Seen::Known(Some(DoomedBucket {
+            versioned: false,
+            documents: vec![".well-known/openid-configuration".into(), "keys.json".into()],
+            others: Vec::new(),
+        })),
+    }
+}
+
+fn torn(observed: &ObservedTeardown) -> Plan {
+    teardown(&doomed(), observed, &[left_secret("s")], &Prior::default())
+}
+
+#[test]
+fn a_teardown_takes_secrets_and_roles_then_the_provider_then_the_documents_then_the_bucket() {
+    assert_eq!(
+        names(&torn(&all_there())),
+        [
+            "DeleteSecret secret/openshift-gone/s",
+            "DeleteRolePolicy role/prod-eu-a",
+            "DeleteRole role/prod-eu-a",
+            "DeleteRolePolicy role/prod-eu-b",
+            "DeleteRole role/prod-eu-b",
+            "DeleteProvider provider/prod-eu-oidc.s3.eu-west-1.amazonaws.com",
+            "DeleteObject bucket/prod-eu-oidc/.well-known/openid-configuration",
+            "DeleteObject bucket/prod-eu-oidc/keys.json",
+            "DeleteBucket bucket/prod-eu-oidc",
+        ]
+    );
+}
+
+#[test]
+fn a_teardown_keeps_the_issuer_while_a_role_stays() {
+    let mut observed = all_there();
+    observed.roles = Seen::Known(vec![Seen::Known(left("a", &["theirs"])), Seen::Known(left("b", &[]))]);
+    let plan = torn(&observed);
+    assert!(
+        !names(&plan).iter().any(|step| step.contains("provider") || step.contains("bucket")),
+        "{:?}",
+        names(&plan)
+    );
+    assert!(names(&plan).contains(&"DeleteRole role/prod-eu-b".to_owned()));
+    assert!(matches!(plan.obstacle(&Subject::Provider), Some(Obstacle::WaitsFor(_))));
+    observed.roles = Seen::Unknown(denied("iam:ListRoles"));
+    assert_eq!(names(&torn(&observed)), ["DeleteSecret secret/openshift-gone/s"]);
+}
+
+#[test]
+fn a_versioned_bucket_and_foreign_objects_are_named_and_kept() {
+    let mut observed = all_there();
+    let bucket = |versioned, others: &[&str]| DoomedBucket {
+        versioned,
+        documents: vec!["keys.json".into()],
+        others: others.iter().map(|key| (*key).to_owned()).collect(),
+    };
+    observed.bucket = Seen::Known(Some(bucket(true, &[])));
+    let plan = torn(&observed);
+    assert!(!names(&plan).iter().any(|step| step.contains("bucket/")));
+    assert!(plan.obstacle(&Subject::Bucket).unwrap().to_string().contains("versioned"));
+    observed.bucket = Seen::Known(Some(bucket(false, &["theirs.txt"])));
+    let plan = torn(&observed);
+    assert!(names(&plan).contains(&"DeleteObject bucket/prod-eu-oidc/keys.json".to_owned()));
+    assert!(!names(&plan).contains(&"DeleteBucket bucket/prod-eu-oidc".to_owned()));
+    assert!(plan.obstacle(&Subject::Bucket).unwrap().to_string().contains("theirs.txt"));
+}
+
+#[test]
+fn a_teardown_leaves_what_is_not_ours() {
+    let mut observed = all_there();
+    let Seen::Known(Some(provider)) = &mut observed.provider else { unreachable!() };
+    provider.tags.clear();
+    observed.bucket = Seen::Known(None);
+    observed.roles = Seen::Known(Vec::new());
+    let plan = teardown(&doomed(), &observed, &[], &Prior::default());
+    assert!(plan.steps.is_empty() && plan.obstacles.is_empty());
+    // A bucket that may not be looked at is someone else's, unless it was seen to be ours.
+    observed.bucket = Seen::Unknown(denied("s3:GetBucketTagging"));
+    assert!(teardown(&doomed(), &observed, &[], &Prior::default()).obstacles.is_empty());
+    let ours = prior_of(BTreeMap::from([(Subject::Bucket, "x-y".into())]));
+    assert!(teardown(&doomed(), &observed, &[], &ours).obstacle(&Subject::Bucket).is_some());
+}

@@ -1,0 +1,96 @@
+//! Reads that are older than what was written.
+
+use std::time::Duration;
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// What is remembered after every step of a plan was made.
+fn all_made(plan: &Plan, second: i64) -> Prior {
+    let mut settling = plan.settling.clone();
+    plan.steps.iter().for_each(|step| settling.made(step, at(second)));
+    Prior { settling, ..Prior::default() }
+}
+
+#[test]
+fn a_stale_read_makes_nothing_twice_and_is_no_drift() {
+    let desired = desired();
+    let first = plan(&desired, &empty(&desired), &Prior::default());
+    let prior = all_made(&first, 0);
+    let second = plan(&desired, &empty(&desired), &prior);
+    // Secrets are Kubernetes', whose reads are not stale.
+    assert!(second.steps.iter().all(|step| !step.change.is_of_aws()), "{:?}", second.steps);
+    assert!(second.drift().next().is_none());
+    let settling = second.obstacles.iter().filter(|(_, obstacle)| matches!(obstacle, Obstacle::Settling(_))).count();
+    assert_eq!(settling, desired.wanted().count() + 4, "each role, bucket, two documents, provider");
+    // Once a read shows it, it is forgotten, and the same state again is drift.
+    let seen = plan(&desired, &perfect(&desired), &Prior { settling: second.settling, ..Prior::default() });
+    assert!(seen.settling.is_empty() && seen.obstacles.is_empty() && seen.steps.is_empty());
+}
+
+#[test]
+fn what_is_too_old_to_settle_is_made_again() {
+    let desired = desired();
+    let mut prior = all_made(&plan(&desired, &empty(&desired), &Prior::default()), 0);
+    prior.settling.expire(at(29), Duration::from_secs(30));
+    assert!(!prior.settling.is_empty());
+    prior.settling.expire(at(30), Duration::from_secs(30));
+    assert!(prior.settling.is_empty());
+}
+
+#[test]
+fn a_step_that_was_not_made_goes_on_while_another_settles() {
+    let desired = desired();
+    let first = plan(&desired, &empty(&desired), &Prior::default());
+    let mut settling = Settling::default();
+    let created = first.steps.iter().find(|step| step.change.name() == "CreateRole").unwrap();
+    settling.made(created, at(0));
+    let second = plan(&desired, &empty(&desired), &Prior { settling, ..Prior::default() });
+    let of_role = second.steps.iter().filter(|step| step.subject == created.subject);
+    assert_eq!(of_role.map(|step| step.change.name()).collect::<Vec<_>>(), ["PutInlinePolicy"]);
+}
+
+#[test]
+fn a_role_that_exists_unseen_is_not_touched_before_it_is_seen() {
+    let desired = desired();
+    let first = plan(&desired, &empty(&desired), &Prior::default());
+    let mut settling = Settling::default();
+    let created = first.steps.iter().find(|step| step.change.name() == "CreateRole").unwrap();
+    settling.found_existing(created, at(0));
+    let second = plan(&desired, &empty(&desired), &Prior { settling, ..Prior::default() });
+    let id = created.subject.request().unwrap();
+    // Neither the role nor a Secret that would point at it: it may be someone else's.
+    assert!(second.steps.iter().all(|step| step.subject.request() != Some(id)));
+    assert!(matches!(second.obstacle(&created.subject), Some(Obstacle::Settling(_))));
+    assert!(second.obstacle(&Subject::Secret(id.clone())).is_some());
+}
+
+#[test]
+fn a_wish_that_changed_back_is_not_judged_by_a_read_that_may_be_older_than_the_change() {
+    let before = desired();
+    let after = desire(&inputs(spec(&serde_json::json!({"roles": {"maxSessionDuration": "2h"}})))).unwrap();
+    let change = plan(&after, &perfect(&before), &Prior::default());
+    assert_eq!(change.steps.len(), before.wanted().count());
+    let prior = all_made(&change, 0);
+    // Another change before that one was seen goes ahead, and is no drift.
+    let third = desire(&inputs(spec(&serde_json::json!({"roles": {"maxSessionDuration": "3h"}})))).unwrap();
+    let on = plan(&third, &perfect(&before), &prior);
+    assert_eq!((on.steps.len(), on.obstacles.len()), (before.wanted().count(), 0));
+    // So does one that asks for something else besides.
+    let more = serde_json::json!({"roles": {"maxSessionDuration": "2h", "tags": {"team": "a"}}});
+    let more = plan(&desire(&inputs(spec(&more))).unwrap(), &perfect(&after), &prior);
+    assert!(more.steps.iter().all(|step| step.change.name() == "TagRole") && more.obstacles.is_empty());
+    assert!(more.settling.is_empty());
+    // The spec is changed back, and the read still shows what was there in the first place.
+    let back = plan(&before, &perfect(&before), &prior);
+    assert!(back.steps.is_empty());
+    assert_eq!(back.obstacles.len(), before.wanted().count(), "nothing is called right");
+    // Once the read shows the change, it is taken back; that it is there is nobody else's doing.
+    let verified = before.wanted().map(|(id, w)| (Subject::Role(id.clone()), w.role.fingerprint())).collect();
+    let shown = plan(&before, &perfect(&after), &Prior { verified, ..prior });
+    assert_eq!(shown.steps.len(), before.wanted().count());
+    assert!(shown.drift().next().is_none());
+}

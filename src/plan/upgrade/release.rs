@@ -1,0 +1,118 @@
+//! The two sides of a roll call as they come out of a release's manifests: what it asks for, and the roles as it would
+//! have them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{InForce, LiveRole, Target};
+use crate::api::ClusterIdentitySpec;
+use crate::desired::issuer::DesiredIssuer;
+use crate::desired::names::{full_role_name, role_name};
+use crate::desired::request::{ReadRequest, Reading, RequestId, read};
+use crate::desired::role::desired_role;
+use crate::desired::secret::SecretKey;
+use crate::policy::coverage::{Granted, Source};
+use crate::release::inclusion::Inclusion;
+use crate::release::manifests::Manifest;
+
+/// The requests of a release that a cluster gets, for AWS alone.
+#[derive(Debug, Clone, Default)]
+pub struct Included {
+    /// Those that say what they ask for.
+    pub requests: Vec<(RequestId, ReadRequest)>,
+    /// Those that do not, with the Secret where they name one, and the reason.
+    pub unreadable: Vec<(RequestId, Option<SecretKey>, String)>,
+    /// Those that the cluster does not get, with the reason.
+    pub excluded: Vec<(RequestId, String)>,
+}
+
+impl Included {
+    /// Decides over a release's manifests. Tombstones and other clouds' requests are nothing to speak of.
+    pub fn of(manifests: Vec<Manifest>, inclusion: &Inclusion) -> Self {
+        let mut included = Self::default();
+        for manifest in manifests.into_iter().filter(|manifest| !manifest.is_tombstone()) {
+            let reading = match &manifest.spec {
+                Ok(spec) => read(spec).map_err(|refused| refused.to_string()),
+                Err(problem) => Err(problem.clone()),
+            };
+            if matches!(reading, Ok(Reading::OtherCloud { .. })) {
+                continue;
+            }
+            if let Err(why) = inclusion.decide(&manifest.annotations) {
+                included.excluded.push((manifest.id, why.to_string()));
+                continue;
+            }
+            match reading {
+                Ok(Reading::Ours(read)) => included.requests.push((manifest.id, *read)),
+                Ok(Reading::OtherCloud { .. }) => {}
+                Err(why) => {
+                    let secret = manifest.spec.ok().and_then(|spec| {
+                        Some(SecretKey { namespace: spec.secret_ref.namespace?, name: spec.secret_ref.name? })
+                    });
+                    included.unreadable.push((manifest.id, secret, why));
+                }
+            }
+        }
+        included
+    }
+
+    /// Whether the release has nothing for this cluster, which is more likely a mistake than true.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// What the release asks for, as targets of a roll call.
+    pub fn targets(&self, spec: &ClusterIdentitySpec) -> Vec<Target> {
+        let name = |secret: &SecretKey| {
+            role_name(&full_role_name(&spec.infra_name, &secret.namespace, &secret.name), spec.roles.naming)
+        };
+        let mut secrets_of: BTreeMap<String, BTreeSet<&SecretKey>> = BTreeMap::new();
+        for (_, read) in &self.requests {
+            secrets_of.entry(name(&read.secret).to_ascii_lowercase()).or_default().insert(&read.secret);
+        }
+        let readable = self.requests.iter().map(|(id, read)| {
+            let role = name(&read.secret);
+            let others = secrets_of.get(&role.to_ascii_lowercase()).map_or(0, BTreeSet::len);
+            let asks = if others > 1 {
+                Err(format!("the role name {role} is also that of another request: names are cut at 64 characters"))
+            } else {
+                Ok(read.clone())
+            };
+            Target { secret: read.secret.clone(), request: id.clone(), role, asks }
+        });
+        let unreadable = self.unreadable.iter().map(|(id, secret, why)| {
+            let unnamed = || SecretKey { namespace: id.namespace.clone(), name: id.name.clone() };
+            let secret = secret.clone().unwrap_or_else(unnamed);
+            Target { role: name(&secret), secret, request: id.clone(), asks: Err(why.clone()) }
+        });
+        readable.chain(unreadable).collect()
+    }
+
+    /// The roles exactly as the release asks for them.
+    pub fn live(
+        &self,
+        spec: &ClusterIdentitySpec,
+        account: &str,
+        issuer: &DesiredIssuer,
+    ) -> BTreeMap<String, Result<LiveRole, String>> {
+        let mut live = BTreeMap::new();
+        for (_, read) in &self.requests {
+            let Ok(role) = desired_role(spec, account, &issuer.provider, read, &read.secret) else { continue };
+            let document = Ok(role.permissions.document);
+            let policy = Source { name: format!("inline policy {}", role.name), document };
+            let granted = Granted { identity: vec![policy], boundary: None };
+            let key = role.name.to_ascii_lowercase();
+            live.insert(key, Ok(LiveRole { name: role.name, trust: Ok(role.trust.document), granted }));
+        }
+        for target in self.targets(spec) {
+            if let Err(why) = target.asks {
+                live.insert(target.role.to_ascii_lowercase(), Err(why));
+            }
+        }
+        live
+    }
+
+    /// The components that the release has.
+    pub fn in_force(&self, spec: &ClusterIdentitySpec) -> Vec<InForce> {
+        self.targets(spec).into_iter().map(|t| InForce { secret: Some(t.secret), role: t.role }).collect()
+    }
+}

@@ -1,0 +1,346 @@
+//! Languages of patterns, compared exactly: one pattern's texts, told apart by which of many other patterns match them.
+//!
+//! A pattern is run as a set of positions, kept as bits. Positions before the last `*` that was reached add nothing to
+//! what follows from that star, so they are dropped; without `?`, that leaves as many sets as the pattern has positions,
+//! and a question stays polynomial however many stars there are. Patterns with many `?` after a `*` can still be hard (to
+//! decide whether some of them cover everything is as hard as tautology), so there is a limit on what is looked at.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::RangeInclusive;
+
+use super::pattern::tidy;
+
+/// How many states are looked at before a question is given up as too large.
+pub const MOST_STATES: usize = 20_000;
+
+/// A set of positions.
+type Positions = Box<[u64]>;
+
+/// The character that stands for all that no pattern names.
+const ANY_OTHER: char = '\u{10FFFF}';
+
+/// A pattern, ready to be run.
+#[derive(Debug, Clone)]
+pub struct Glob {
+    elements: Vec<char>,
+    stars: Positions,
+}
+
+impl Glob {
+    /// A pattern with `*` and `?`. The case of letters counts.
+    pub fn new(pattern: &str) -> Self {
+        let elements: Vec<char> = tidy(pattern).chars().collect();
+        let mut stars = vec![0; elements.len() / 64 + 1].into_boxed_slice();
+        for (at, _) in elements.iter().enumerate().filter(|(_, c)| **c == '*') {
+            stars[at / 64] |= 1 << (at % 64);
+        }
+        Self { elements, stars }
+    }
+
+    /// The characters that the pattern names.
+    fn letters(&self) -> impl Iterator<Item = char> + '_ {
+        self.elements.iter().copied().filter(|c| !matches!(c, '*' | '?'))
+    }
+
+    /// Whether no text can match both patterns, as far as their beginnings tell.
+    pub(super) fn begins_otherwise(&self, other: &Self) -> bool {
+        let plain = |c: &char| !matches!(c, '*' | '?');
+        let pairs = self.elements.iter().zip(&other.elements);
+        pairs.take_while(|(a, b)| plain(a) && plain(b)).any(|(a, b)| a != b)
+    }
+
+    fn start(&self) -> Positions {
+        let mut set = vec![0; self.elements.len() / 64 + 1].into_boxed_slice();
+        set[0] = 1;
+        self.close(set)
+    }
+
+    fn accepts(&self, set: &Positions) -> bool {
+        let end = self.elements.len();
+        set[end / 64] >> (end % 64) & 1 == 1
+    }
+
+    /// After one more letter, which wildcards match only when `wild`.
+    fn step(&self, set: &Positions, letter: char, wild: bool) -> Positions {
+        let mut next = vec![0; set.len()].into_boxed_slice();
+        for (word, bits) in set.iter().enumerate() {
+            let mut left = *bits;
+            while left != 0 {
+                let at = word * 64 + left.trailing_zeros() as usize;
+                left &= left - 1;
+                match self.elements.get(at) {
+                    Some('*') if wild => next[at / 64] |= 1 << (at % 64),
+                    Some(c) if *c == letter || *c == '?' && wild => next[(at + 1) / 64] |= 1 << ((at + 1) % 64),
+                    _ => {}
+                }
+            }
+        }
+        self.close(next)
+    }
+
+    /// Adds the positions after optional stars and drops those before the last star. Stars never follow each other.
+    fn close(&self, mut set: Positions) -> Positions {
+        let mut last = None;
+        for word in 0..set.len() {
+            let mut reached = set[word] & self.stars[word];
+            while reached != 0 {
+                let at = word * 64 + reached.trailing_zeros() as usize;
+                reached &= reached - 1;
+                set[(at + 1) / 64] |= 1 << ((at + 1) % 64);
+                last = Some(at);
+            }
+        }
+        if let Some(star) = last {
+            set[..star / 64].fill(0);
+            set[star / 64] &= u64::MAX << (star % 64);
+        }
+        set
+    }
+}
+
+/// Patterns, or everything but them.
+#[derive(Debug, Clone)]
+pub struct Language {
+    /// Everything but what the patterns match.
+    pub inverted: bool,
+    /// The patterns.
+    pub globs: Vec<Glob>,
+}
+
+/// Texts that the same languages match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kind {
+    /// The places of the languages that match them.
+    pub matching: BTreeSet<usize>,
+    /// One of the texts, among the shortest.
+    pub example: String,
+}
+
+/// The question was too large to be decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// Tells the texts that `pattern` matches apart by which of the languages match them: every combination that occurs, each
+/// with an example.
+pub fn kinds(pattern: &Glob, languages: &[&Language]) -> Result<Vec<Kind>, TooLarge> {
+    // A pattern that begins otherwise matches none of the texts, so it need not be run.
+    let globs: Vec<(usize, &Glob)> = languages
+        .iter()
+        .enumerate()
+        .flat_map(|(at, language)| language.globs.iter().map(move |glob| (at, glob)))
+        .filter(|(_, glob)| !glob.begins_otherwise(pattern))
+        .collect();
+    let mut run = Run::new(pattern, globs.iter().map(|(_, glob)| *glob).collect());
+    let mut found: HashMap<BTreeSet<usize>, String> = HashMap::new();
+    let mut order = Vec::new();
+    while let Some((state, at)) = run.next() {
+        if pattern.accepts(&state.0) {
+            let hit: BTreeSet<usize> = globs
+                .iter()
+                .zip(&state.1)
+                .filter(|((_, glob), set)| glob.accepts(set))
+                .map(|((of, _), _)| *of)
+                .collect();
+            let matching: BTreeSet<usize> = languages
+                .iter()
+                .enumerate()
+                .filter(|(of, language)| hit.contains(of) != language.inverted)
+                .map(|(of, _)| of)
+                .collect();
+            if let Entry::Vacant(vacant) = found.entry(matching) {
+                order.push(vacant.key().clone());
+                vacant.insert(run.text_to(at));
+            }
+        }
+        run.advance(&state, at)?;
+    }
+    Ok(order
+        .into_iter()
+        .map(|matching| Kind { example: found.remove(&matching).unwrap_or_default(), matching })
+        .collect())
+}
+
+/// Whether the patterns together match every text that `inner` matches. The wildcards of `inner` stand for the characters
+/// of `alphabet`; without one, for any.
+pub fn covered_by(inner: &Glob, outer: &[Glob], alphabet: Option<RangeInclusive<char>>) -> Result<bool, TooLarge> {
+    let globs: Vec<&Glob> = outer.iter().filter(|glob| !glob.begins_otherwise(inner)).collect();
+    let mut run = Run::new(inner, globs.clone());
+    if let Some(alphabet) = alphabet {
+        run.letters = alphabet.clone().chain(inner.letters()).collect::<BTreeSet<char>>().into_iter().collect();
+        run.alphabet = Some(alphabet);
+    }
+    while let Some((state, at)) = run.next() {
+        if inner.accepts(&state.0) && !globs.iter().zip(&state.1).any(|(glob, set)| glob.accepts(set)) {
+            return Ok(false);
+        }
+        run.advance(&state, at)?;
+    }
+    Ok(true)
+}
+
+/// Where the pattern stands, and where the others do.
+type State = (Positions, Vec<Positions>);
+
+/// A walk through all states that texts of the pattern lead to, in the order of the texts' lengths.
+struct Run<'a> {
+    pattern: &'a Glob,
+    globs: Vec<&'a Glob>,
+    letters: Vec<char>,
+    /// What the pattern's wildcards stand for; `None` for anything.
+    alphabet: Option<RangeInclusive<char>>,
+    seen: HashMap<State, usize>,
+    /// How each state was first reached: from where, by which letter.
+    reached: Vec<Option<(usize, char)>>,
+    queue: VecDeque<(State, usize)>,
+}
+
+impl<'a> Run<'a> {
+    fn new(pattern: &'a Glob, globs: Vec<&'a Glob>) -> Self {
+        let named = globs.iter().flat_map(|glob| glob.letters()).chain(pattern.letters());
+        let mut letters: Vec<char> = named.collect::<BTreeSet<char>>().into_iter().collect();
+        // Letters first: an example made of them reads like a name.
+        letters.sort_by_key(|c| (!c.is_alphanumeric(), *c));
+        letters.push(ANY_OTHER);
+        let start: State = (pattern.start(), globs.iter().map(|glob| glob.start()).collect());
+        Self {
+            pattern,
+            globs,
+            letters,
+            alphabet: None,
+            seen: HashMap::from([(start.clone(), 0)]),
+            reached: vec![None],
+            queue: VecDeque::from([(start, 0)]),
+        }
+    }
+
+    fn next(&mut self) -> Option<(State, usize)> {
+        self.queue.pop_front()
+    }
+
+    fn advance(&mut self, (inner, outer): &State, at: usize) -> Result<(), TooLarge> {
+        for index in 0..self.letters.len() {
+            let letter = self.letters[index];
+            let wild = self.alphabet.as_ref().is_none_or(|alphabet| alphabet.contains(&letter));
+            let next = self.pattern.step(inner, letter, wild);
+            if next.iter().all(|word| *word == 0) {
+                continue;
+            }
+            let state = (next, self.globs.iter().zip(outer).map(|(glob, set)| glob.step(set, letter, true)).collect());
+            if self.seen.contains_key(&state) {
+                continue;
+            }
+            if self.seen.len() >= MOST_STATES {
+                return Err(TooLarge);
+            }
+            self.seen.insert(state.clone(), self.reached.len());
+            self.queue.push_back((state, self.reached.len()));
+            self.reached.push(Some((at, letter)));
+        }
+        Ok(())
+    }
+
+    fn text_to(&self, mut at: usize) -> String {
+        let mut letters = Vec::new();
+        while let Some(Some((from, letter))) = self.reached.get(at) {
+            // What no pattern names is written as a letter that none of them names either.
+            letters.push(if *letter == ANY_OTHER { self.unnamed() } else { *letter });
+            at = *from;
+        }
+        letters.iter().rev().collect()
+    }
+
+    fn unnamed(&self) -> char {
+        ('a'..='z').rev().chain('0'..='9').find(|c| !self.letters.contains(c)).unwrap_or('~')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::pattern::matches;
+    use proptest::prelude::*;
+
+    fn covered(outer: &[&str], inner: &str) -> bool {
+        covered_by(&Glob::new(inner), &outer.iter().map(|p| Glob::new(p)).collect::<Vec<_>>(), None).unwrap()
+    }
+
+    #[test]
+    fn containment() {
+        for (outer, inner, expected) in [
+            (&["*"][..], "iam:*", true),
+            (&["iam:Get*"], "iam:*", false),
+            (&["a*b*c"], "aXbYc", true),
+            (&["*a*"], "*b*", false),
+            (&["*ab*"], "*a*b*", false),
+            (&["*a*b*"], "*ab*", true),
+            (&["a?*"], "ab*", true),
+            (&["a*", "b*"], "?*", false),
+            (&["", "?*"], "*", true),
+            (&["??", "?", "", "???*"], "*", true),
+            (&["a*", "*b"], "a*b", true),
+        ] {
+            assert_eq!(covered(outer, inner), expected, "{outer:?} over {inner}");
+        }
+    }
+
+    #[test]
+    fn many_stars_stay_cheap() {
+        let stars = "*a".repeat(500);
+        let glob = Glob::new(&stars);
+        let mut run = Run::new(&glob, vec![&glob]);
+        let mut states = 0;
+        while let Some((state, at)) = run.next() {
+            states += 1;
+            run.advance(&state, at).unwrap();
+        }
+        // As many as the pattern has positions, not their square.
+        assert!(states <= 1_100, "{states}");
+        assert!(covered(&[&stars], &stars));
+        assert!(covered(&[&stars], &format!("{stars}*a")));
+        assert!(!covered(&[&format!("{stars}*a")], &stars));
+    }
+
+    #[test]
+    fn what_is_too_large_is_said_to_be() {
+        let hard = Glob::new(&format!("*a{}", "?".repeat(40)));
+        assert_eq!(covered_by(&Glob::new("*"), &[hard], None), Ok(false), "a counterexample is near");
+        let hard = [Glob::new(&format!("*a{}", "?".repeat(40))), Glob::new(&format!("*b{}", "?".repeat(41)))];
+        let all = Language { inverted: false, globs: hard.to_vec() };
+        assert_eq!(kinds(&Glob::new("*"), &[&all]), Err(TooLarge));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn kinds_agree_with_matching(
+            inner in "[ab*?]{0,5}",
+            patterns in prop::collection::vec(("[ab*?]{0,5}", any::<bool>()), 0..4),
+        ) {
+            let languages: Vec<Language> = patterns.iter().map(|(p, inverted)| Language { inverted: *inverted, globs: vec![Glob::new(p)] }).collect();
+            let kinds = kinds(&Glob::new(&inner), &languages.iter().collect::<Vec<_>>()).unwrap();
+            let of = |text: &str| -> BTreeSet<usize> {
+                patterns.iter().enumerate().filter(|(_, (p, inverted))| matches(p, text) != *inverted).map(|(i, _)| i).collect()
+            };
+            for kind in &kinds {
+                prop_assert!(matches(&inner, &kind.example), "{} of {inner}", kind.example);
+                prop_assert_eq!(&of(&kind.example), &kind.matching);
+            }
+            let found: BTreeSet<_> = kinds.iter().map(|kind| kind.matching.clone()).collect();
+            for text in all_texts(6).iter().filter(|text| matches(&inner, text)) {
+                prop_assert!(found.contains(&of(text)), "{text} of {inner} is of no kind");
+            }
+        }
+    }
+
+    fn all_texts(longest: usize) -> Vec<String> {
+        let mut all = vec![String::new()];
+        let mut last = all.clone();
+        for _ in 0..longest {
+            last = last.iter().flat_map(|t| ["a", "b", "c"].map(|c| format!("{t}{c}"))).collect();
+            all.extend(last.iter().cloned());
+        }
+        all
+    }
+}

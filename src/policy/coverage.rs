@@ -1,0 +1,210 @@
+//! Whether what a role's policies grant contains what a request asks for, exactly: action × resource × condition.
+//!
+//! What is asked for is itself a language: `ec2:Describe*` is covered only if every action that it matches is allowed, by
+//! whichever statements together. The texts of each required pattern are told apart by which statements match them
+//! ([`super::automaton`]); each kind is judged by AWS's evaluation logic, and the worst verdict is the answer.
+//!
+//! The judgement is sound: what is called [`Verdict::Covered`] is allowed, request by request, by the reference
+//! ([`super::evaluation`]). Policy variables and layers that cannot be read are never guessed at.
+
+mod implication;
+mod layers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::automaton::{Glob, Kind, TooLarge, kinds};
+use super::document::{Document, Effect, Test};
+use super::pattern::tidy_action;
+pub use implication::implies;
+use layers::{Judged, Statements};
+
+/// A layer of policies: one document and what it is called.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// What it is, in words: `inline policy x`, `attached policy arn:…`, `permissions boundary arn:…`.
+    pub name: String,
+    /// The document, or why it could not be read.
+    pub document: Result<Document, String>,
+}
+
+/// What a role is granted.
+#[derive(Debug, Clone, Default)]
+pub struct Granted {
+    /// Its inline and attached policies.
+    pub identity: Vec<Source>,
+    /// Its permissions boundary.
+    pub boundary: Option<Source>,
+}
+
+/// A statement of what is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Required {
+    /// Allow, or a Deny by which a request restricts itself.
+    pub effect: Effect,
+    /// Action patterns, as the request spells them.
+    pub actions: Vec<String>,
+    /// A resource pattern.
+    pub resource: String,
+    /// The condition.
+    pub conditions: Vec<Test>,
+}
+
+/// A verdict, from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// All of it is allowed.
+    Covered,
+    /// It is allowed when a condition holds that the request does not ask for.
+    Conditional,
+    /// It cannot be told: a policy variable, or a layer that could not be read.
+    Indeterminate,
+    /// Some of it is not allowed.
+    Missing,
+}
+
+/// Why a verdict is what it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+pub enum Reason {
+    /// Allowed by these statements.
+    #[error("allowed by {0}")]
+    Allowed(String),
+    /// Allowed under a condition.
+    #[error("{statement} allows it only if {condition}")]
+    OnlyIf {
+        /// The statement.
+        statement: String,
+        /// The condition.
+        condition: String,
+    },
+    /// Denied under a condition.
+    #[error("{statement} denies it if {condition}")]
+    DeniedIf {
+        /// The statement.
+        statement: String,
+        /// The condition.
+        condition: String,
+    },
+    /// A policy variable decides.
+    #[error("{0} has a policy variable, whose value is not known here")]
+    Variable(String),
+    /// A layer could not be read.
+    #[error("{name} could not be read ({why})")]
+    Unreadable {
+        /// The layer.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// The question is too large.
+    #[error("the patterns are too involved to be compared")]
+    TooLarge,
+    /// Nothing allows it.
+    #[error("no statement of the inline policy or of an attached policy allows it")]
+    NoStatement,
+    /// The boundary does not allow it.
+    #[error("{0} does not allow it")]
+    OutsideBoundary(String),
+    /// A statement denies it.
+    #[error("{0} denies it")]
+    Denied(String),
+}
+
+/// The judgement of one required action pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The action pattern, as the request spells it.
+    pub action: String,
+    /// The resource pattern.
+    pub resource: String,
+    /// The condition that the request asks for.
+    pub conditions: Vec<Test>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// A concrete action and resource to which this applies, where it is not the whole pattern.
+    pub example: Option<(String, String)>,
+}
+
+/// Judges everything that is required, in the order in which it is asked for.
+pub fn judge(required: &[Required], granted: &Granted) -> Vec<Finding> {
+    let exempt: Vec<&Required> = required.iter().filter(|entry| entry.effect == Effect::Deny).collect();
+    let mut findings = Vec::new();
+    for entry in required.iter().filter(|entry| entry.effect == Effect::Allow) {
+        let statements = Statements::new(granted, &exempt, &entry.conditions);
+        let mut seen = BTreeSet::new();
+        for action in entry.actions.iter().filter(|action| seen.insert(tidy_action(action))) {
+            findings.push(judge_one(action, entry, &statements));
+        }
+    }
+    findings
+}
+
+fn judge_one(action: &str, entry: &Required, statements: &Statements<'_>) -> Finding {
+    let judged = match statements.allow_at_once(action, &entry.resource) {
+        Some(reason) => (Verdict::Covered, reason, None),
+        None => worst(action, &entry.resource, statements).unwrap_or((Verdict::Indeterminate, Reason::TooLarge, None)),
+    };
+    let (verdict, reason, example) = judged;
+    Finding {
+        action: action.to_owned(),
+        resource: entry.resource.clone(),
+        conditions: entry.conditions.clone(),
+        verdict,
+        reason,
+        example,
+    }
+}
+
+/// A verdict, why, and a concrete action and resource that show it.
+type Worst = (Verdict, Reason, Option<(String, String)>);
+
+fn worst(action: &str, resource: &str, statements: &Statements<'_>) -> Result<Worst, TooLarge> {
+    let asked = Glob::new(&required_action(action));
+    // No resource has an empty name.
+    let wanted = Glob::new(if resource == "*" { "?*" } else { resource });
+    let by_action = statements.concerning(&asked);
+    let languages: Vec<_> = by_action.iter().map(|statement| &statement.actions).collect();
+    let mut worst: Option<(Judged, String, String)> = None;
+    let mut best = Verdict::Missing;
+    let mut of_resource: BTreeMap<Vec<usize>, Vec<Kind>> = BTreeMap::new();
+    for kind in kinds(&asked, &languages)? {
+        let matching: Vec<usize> = kind.matching.iter().copied().collect();
+        if !of_resource.contains_key(&matching) {
+            let languages: Vec<_> = matching.iter().map(|at| &by_action[*at].resources).collect();
+            of_resource.insert(matching.clone(), kinds(&wanted, &languages)?);
+        }
+        for on in of_resource.get(&matching).into_iter().flatten() {
+            let effective: Vec<_> = on.matching.iter().map(|at| by_action[matching[*at]]).collect();
+            let judged = statements.evaluate(&effective);
+            if judged.exempt {
+                continue; // what the request denies itself is not asked for
+            }
+            best = best.min(judged.verdict);
+            if worst.as_ref().is_none_or(|(known, ..)| judged.verdict > known.verdict) {
+                worst = Some((judged, kind.example.clone(), on.example.clone()));
+            }
+        }
+    }
+    let Some((judged, action_example, resource_example)) = worst else {
+        return Ok((Verdict::Covered, Reason::Allowed("nothing is asked for".into()), None));
+    };
+    // An example tells which part; of the whole there is none to be told.
+    let example = (best != judged.verdict).then(|| {
+        let spelt = action_example.eq_ignore_ascii_case(action);
+        (if spelt { action.to_owned() } else { action_example }, resource_example)
+    });
+    Ok((judged.verdict, judged.reason, example))
+}
+
+/// The required actions as a pattern over lower-case names: an action has a service and a name, neither empty.
+fn required_action(action: &str) -> String {
+    let action = tidy_action(action);
+    match action.split_once(':') {
+        Some((service, "*")) => format!("{service}:?*"),
+        None if action == "*" => "?*:?*".to_owned(),
+        _ => action,
+    }
+}

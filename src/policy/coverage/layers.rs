@@ -1,0 +1,284 @@
+//! The statements of all layers, made ready for one question, and what they come to for one kind of request.
+
+use std::collections::HashMap;
+
+use super::implication::{implies, in_words};
+use super::{Granted, Reason, Required, Source, Verdict};
+use crate::policy::automaton::{Glob, Language};
+use crate::policy::document::{Clause, Effect, Statement, Test, Version};
+use crate::policy::pattern::{tidy, tidy_action};
+
+/// Where a statement stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layer {
+    Identity,
+    Boundary,
+    /// A Deny by which the request restricts itself: what it matches is not asked for.
+    Exemption,
+}
+
+/// How far a statement can be relied on when its action and resource match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Force {
+    /// It applies.
+    Firm,
+    /// It applies when its condition holds.
+    IfHolds,
+    /// Whether it applies depends on a policy variable.
+    Variable,
+}
+
+/// A statement, ready to be run.
+pub(super) struct Ready<'a> {
+    layer: Layer,
+    effect: Effect,
+    force: Force,
+    conditions: &'a [Test],
+    place: Place<'a>,
+    pub(super) actions: Language,
+    pub(super) resources: Language,
+}
+
+/// A statement's place, put into words only when it is told.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    source: &'a str,
+    number: usize,
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "statement {} of {}", self.number, self.source)
+    }
+}
+
+/// All statements that matter for one question.
+pub(super) struct Statements<'a> {
+    ready: Vec<Ready<'a>>,
+    unreadable: Vec<(Layer, Reason)>,
+    boundary: Option<&'a str>,
+    /// Unconditional grants by action as it is spelt, in one spelling: most questions are answered by these alone.
+    plain: HashMap<String, Vec<(&'a [String], Place<'a>)>>,
+}
+
+/// What the statements come to for one kind of request.
+pub(super) struct Judged {
+    pub(super) verdict: Verdict,
+    pub(super) reason: Reason,
+    /// Whether the request restricts itself here.
+    pub(super) exempt: bool,
+}
+
+impl<'a> Statements<'a> {
+    /// The statements, for what is asked for under this condition.
+    pub(super) fn new(granted: &'a Granted, exempt: &[&'a Required], asked: &[Test]) -> Self {
+        let mut all = Self {
+            ready: Vec::new(),
+            unreadable: Vec::new(),
+            boundary: granted.boundary.as_ref().map(|source| source.name.as_str()),
+            plain: HashMap::new(),
+        };
+        for source in &granted.identity {
+            all.add(source, Layer::Identity, asked);
+        }
+        if let Some(boundary) = &granted.boundary {
+            all.add(boundary, Layer::Boundary, asked);
+        }
+        for entry in exempt.iter().filter(|entry| implies(asked, &entry.conditions)) {
+            all.exempt(entry);
+        }
+        all
+    }
+
+    fn add(&mut self, source: &'a Source, layer: Layer, asked: &[Test]) {
+        let document = match &source.document {
+            Ok(document) => document,
+            Err(why) => {
+                let reason = Reason::Unreadable { name: source.name.clone(), why: why.clone() };
+                return self.unreadable.push((layer, reason));
+            }
+        };
+        for (number, statement) in (1..).zip(&document.statements) {
+            let place = Place { source: &source.name, number };
+            let applies = implies(asked, &statement.conditions);
+            self.note_plain(layer, statement, place, applies);
+            let has_variables = document.version == Version::V2012 && has_variables(statement);
+            for (force, widened) in forces(statement, applies, has_variables) {
+                self.ready.push(ready(layer, statement, place, force, widened));
+            }
+        }
+    }
+
+    fn note_plain(&mut self, layer: Layer, statement: &'a Statement, place: Place<'a>, applies: bool) {
+        let (Clause::Only(actions), Some(Clause::Only(resources))) = (&statement.actions, &statement.resources) else {
+            return;
+        };
+        if layer == Layer::Identity && statement.effect == Effect::Allow && applies {
+            for action in actions {
+                self.plain.entry(tidy_action(action)).or_default().push((resources, place));
+            }
+        }
+    }
+
+    fn exempt(&mut self, entry: &'a Required) {
+        self.ready.push(Ready {
+            layer: Layer::Exemption,
+            effect: Effect::Deny,
+            force: Force::Firm,
+            conditions: &entry.conditions,
+            place: Place { source: "the request", number: 0 },
+            actions: language(false, &entry.actions, tidy_action),
+            resources: language(false, std::slice::from_ref(&entry.resource), tidy),
+        });
+    }
+
+    /// The reason why an action on a resource is allowed, when one plain statement says so and nothing can object.
+    pub(super) fn allow_at_once(&self, action: &str, resource: &str) -> Option<Reason> {
+        let objects = |ready: &Ready<'_>| ready.layer != Layer::Identity || ready.effect == Effect::Deny;
+        if self.boundary.is_some() || !self.unreadable.is_empty() || self.ready.iter().any(objects) {
+            return None;
+        }
+        let grants = self.plain.get(&tidy_action(action))?;
+        let grant = grants.iter().find(|(resources, _)| resources.iter().any(|r| r == "*" || r == resource))?;
+        Some(Reason::Allowed(grant.1.to_string()))
+    }
+
+    /// The statements that may match some of the asked actions.
+    pub(super) fn concerning(&self, asked: &Glob) -> Vec<&Ready<'a>> {
+        let may = |ready: &&Ready<'a>| {
+            ready.actions.inverted || ready.actions.globs.iter().any(|glob| !glob.begins_otherwise(asked))
+        };
+        self.ready.iter().filter(may).collect()
+    }
+
+    /// What the matching statements come to: a Deny first, then what the policies allow, then what the boundary does.
+    pub(super) fn evaluate(&self, matching: &[&Ready<'a>]) -> Judged {
+        let exempt = matching.iter().any(|ready| ready.layer == Layer::Exemption);
+        let mut worst = self.granted_by(Layer::Identity, matching);
+        if let Some(boundary) = self.boundary {
+            let within = match self.granted_by(Layer::Boundary, matching) {
+                (Verdict::Missing, Reason::NoStatement) => {
+                    (Verdict::Missing, Reason::OutsideBoundary(boundary.to_owned()))
+                }
+                other => other,
+            };
+            if within.0 > worst.0 {
+                worst = within;
+            }
+        }
+        let denials = matching.iter().filter(|ready| ready.effect == Effect::Deny && ready.layer != Layer::Exemption);
+        for denial in denials {
+            let place = denial.place.to_string();
+            let denied = match denial.force {
+                Force::Firm => (Verdict::Missing, Reason::Denied(place)),
+                Force::IfHolds => (
+                    Verdict::Conditional,
+                    Reason::DeniedIf { statement: place, condition: in_words(denial.conditions) },
+                ),
+                Force::Variable => (Verdict::Indeterminate, Reason::Variable(place)),
+            };
+            // A denial says more than the lack of a grant.
+            if denied.0 > worst.0 || denied.0 == Verdict::Missing {
+                worst = denied;
+            }
+        }
+        // A policy that could not be read may deny what others grant.
+        let unread = self.unreadable.iter().find(|_| worst.0 < Verdict::Indeterminate);
+        if let Some((_, reason)) = unread {
+            worst = (Verdict::Indeterminate, reason.clone());
+        }
+        Judged { verdict: worst.0, reason: worst.1, exempt }
+    }
+
+    /// What the Allow statements of a layer come to, the best of them.
+    fn granted_by(&self, layer: Layer, matching: &[&Ready<'a>]) -> (Verdict, Reason) {
+        let grants = || matching.iter().filter(|ready| ready.layer == layer && ready.effect == Effect::Allow);
+        if let Some(grant) = grants().find(|grant| grant.force == Force::Firm) {
+            return (Verdict::Covered, Reason::Allowed(grant.place.to_string()));
+        }
+        if let Some(grant) = grants().find(|grant| grant.force == Force::IfHolds) {
+            let statement = grant.place.to_string();
+            return (Verdict::Conditional, Reason::OnlyIf { statement, condition: in_words(grant.conditions) });
+        }
+        if let Some(grant) = grants().find(|grant| grant.force == Force::Variable) {
+            return (Verdict::Indeterminate, Reason::Variable(grant.place.to_string()));
+        }
+        match self.unreadable.iter().find(|(of, _)| *of == layer) {
+            Some((_, reason)) => (Verdict::Indeterminate, reason.clone()),
+            None => (Verdict::Missing, Reason::NoStatement),
+        }
+    }
+}
+
+/// With what force a statement takes part, and whether its variables stand for anything then. A grant with variables is
+/// firm only for what it says literally.
+fn forces(statement: &Statement, applies: bool, has_variables: bool) -> Vec<(Force, bool)> {
+    let force = if applies { Force::Firm } else { Force::IfHolds };
+    let complement = matches!(statement.resources, Some(Clause::AllBut(_)));
+    match (has_variables, statement.effect) {
+        (false, _) => vec![(force, false)],
+        // Everything but what the variable may stand for is surely granted; the rest may be.
+        (true, Effect::Allow) if complement => vec![(force, true), (Force::Variable, false)],
+        (true, Effect::Allow) => vec![(force, false), (Force::Variable, true)],
+        (true, Effect::Deny) => vec![(Force::Variable, !complement)],
+    }
+}
+
+fn ready<'a>(layer: Layer, statement: &'a Statement, place: Place<'a>, force: Force, widened: bool) -> Ready<'a> {
+    let (inverted, actions) = parts(&statement.actions);
+    let spell = |pattern: &str| if widened { tidy(&widen(pattern)) } else { tidy(pattern) };
+    let resources = match &statement.resources {
+        // A statement without resources, as in a trust policy, does not restrict them.
+        None => Language { inverted: true, globs: Vec::new() },
+        // What a variable in an exception stands for is not known: for what may apply, the exceptions are left out.
+        Some(Clause::AllBut(patterns)) if force == Force::Variable => {
+            let known: Vec<String> = patterns.iter().filter(|pattern| !pattern.contains("${")).cloned().collect();
+            language(true, &known, tidy)
+        }
+        Some(clause) => {
+            let (inverted, patterns) = parts(clause);
+            language(inverted, patterns, spell)
+        }
+    };
+    Ready {
+        layer,
+        effect: statement.effect,
+        force,
+        conditions: &statement.conditions,
+        place,
+        actions: language(inverted, actions, tidy_action),
+        resources,
+    }
+}
+
+fn parts(clause: &Clause) -> (bool, &[String]) {
+    match clause {
+        Clause::Only(patterns) => (false, patterns),
+        Clause::AllBut(patterns) => (true, patterns),
+    }
+}
+
+fn language(inverted: bool, patterns: &[String], spell: impl Fn(&str) -> String) -> Language {
+    Language { inverted, globs: patterns.iter().map(|pattern| Glob::new(&spell(pattern))).collect() }
+}
+
+fn has_variables(statement: &Statement) -> bool {
+    statement.resources.as_ref().is_some_and(|clause| parts(clause).1.iter().any(|pattern| pattern.contains("${")))
+}
+
+/// A pattern in which variables stand for anything.
+fn widen(pattern: &str) -> String {
+    let mut out = String::new();
+    let mut rest = pattern;
+    while let Some((before, after)) = rest.split_once("${") {
+        out += before;
+        match after.split_once('}') {
+            Some((_, after)) => {
+                out.push('*');
+                rest = after;
+            }
+            None => return out + "*",
+        }
+    }
+    out + rest
+}

@@ -1,0 +1,404 @@
+//! The judgement held against the reference, request by request, and on the cases that others got wrong.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::policy::Document;
+use crate::policy::document::tests as read_tests;
+use crate::policy::evaluation::{Request, allowed, applies};
+use crate::policy::pattern::matches;
+
+fn source(name: &str, statements: &str) -> Source {
+    let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#);
+    Source { name: name.into(), document: Ok(Document::parse(&text).unwrap()) }
+}
+
+fn granted(statements: &str) -> Granted {
+    Granted { identity: vec![source("inline policy p", statements)], boundary: None }
+}
+
+fn required(actions: &[&str], resource: &str, condition: &str) -> Required {
+    let conditions = if condition.is_empty() {
+        Vec::new()
+    } else {
+        read_tests(&serde_json::from_str(condition).unwrap(), "c").unwrap()
+    };
+    let actions = actions.iter().map(|action| (*action).to_owned()).collect();
+    Required { effect: Effect::Allow, actions, resource: resource.into(), conditions }
+}
+
+fn one(required: Required, granted: &Granted) -> Finding {
+    judge(&[required], granted).remove(0)
+}
+
+#[test]
+fn what_others_got_wrong() {
+    use Verdict::{Conditional, Covered, Indeterminate, Missing};
+    let bool_true = r#"{"Bool":{"kms:GrantIsForAWSResource":true}}"#;
+    for (policy, action, resource, condition, verdict) in [
+        // Spelling.
+        (r#"{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}"#, "s3:GetObject", "*", "", Covered),
+        (r#"{"Effect":"Allow","Action":"s3:**","Resource":"*"}"#, "s3:GetObject", "*", "", Covered),
+        (r#"{"Effect":"Allow","Action":"S3:getobject","Resource":"*"}"#, "s3:GetObject", "*", "", Covered),
+        (r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#, "s3:Get*", "*", "", Covered),
+        (r#"{"Effect":"Allow","Action":"s3:?*","Resource":"*"}"#, "s3:*", "*", "", Covered),
+        // Unions.
+        (r#"{"Effect":"Allow","Action":["s3:G*","s3:P*"],"Resource":"*"}"#, "s3:Get*", "*", "", Covered),
+        (r#"{"Effect":"Allow","Action":["s3:GetO*","s3:GetB*"],"Resource":"*"}"#, "s3:Get*", "*", "", Missing),
+        (
+            r#"{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::a*"},{"Effect":"Allow","NotAction":"ec2:*","NotResource":"arn:aws:s3:::a*"}"#,
+            "s3:GetObject",
+            "*",
+            "",
+            Covered,
+        ),
+        // Resources.
+        (
+            r#"{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:*:*:*"}"#,
+            "s3:GetObject",
+            "arn:aws:s3:::b/*",
+            "",
+            Covered,
+        ),
+        (
+            r#"{"Effect":"Allow","Action":"sqs:*","Resource":"arn:aws:sqs:us-east-1:*"}"#,
+            "sqs:SendMessage",
+            "arn:aws:sqs:us-east-1:1:q",
+            "",
+            Covered,
+        ),
+        (
+            r#"{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::B"}"#,
+            "s3:GetObject",
+            "arn:aws:s3:::b",
+            "",
+            Missing,
+        ),
+        (r#"{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::b"}"#, "s3:GetObject", "*", "", Missing),
+        // A Deny elsewhere blocks, in part too.
+        (
+            r#"{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"s3:GetBucket*","Resource":"*"}"#,
+            "s3:Get*",
+            "*",
+            "",
+            Missing,
+        ),
+        (
+            r#"{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","NotAction":"s3:*","Resource":"*"}"#,
+            "s3:Get*",
+            "*",
+            "",
+            Covered,
+        ),
+        (
+            r#"{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}"#,
+            "s3:Get*",
+            "*",
+            "",
+            Conditional,
+        ),
+        // Conditions.
+        (
+            r#"{"Effect":"Allow","Action":"kms:*","Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}"#,
+            "kms:CreateGrant",
+            "*",
+            bool_true,
+            Covered,
+        ),
+        (
+            r#"{"Effect":"Allow","Action":"kms:*","Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"true"}}}"#,
+            "kms:CreateGrant",
+            "*",
+            "",
+            Conditional,
+        ),
+        (r#"{"Effect":"Allow","Action":"kms:*","Resource":"*"}"#, "kms:CreateGrant", "*", bool_true, Covered),
+        // Variables.
+        (
+            r#"{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::${aws:username}"}"#,
+            "s3:Get*",
+            "arn:aws:s3:::b",
+            "",
+            Indeterminate,
+        ),
+        (
+            r#"{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::${aws:username}"}"#,
+            "s3:Get*",
+            "arn:aws:s3:::${aws:username}",
+            "",
+            Covered,
+        ),
+        (
+            r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"},{"Effect":"Deny","Action":"s3:*","Resource":"arn:aws:s3:::${aws:username}/*"}"#,
+            "s3:Get*",
+            "arn:aws:s3:::b/c",
+            "",
+            Indeterminate,
+        ),
+        (
+            r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"},{"Effect":"Deny","Action":"s3:*","Resource":"arn:aws:s3:::${aws:username}/*"}"#,
+            "s3:Get*",
+            "arn:aws:s3:::b",
+            "",
+            Covered,
+        ),
+    ] {
+        let finding = one(required(&[action], resource, condition), &granted(policy));
+        assert_eq!(finding.verdict, verdict, "{action} on {resource} by {policy}: {finding:?}");
+    }
+}
+
+#[test]
+fn a_finding_names_the_statement_and_an_example() {
+    let policy = granted(
+        r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"},{"Effect":"Deny","Action":"s3:DeleteBucket","Resource":"arn:aws:s3:::b"}"#,
+    );
+    let finding = one(required(&["s3:Delete*"], "*", ""), &policy);
+    assert_eq!(finding.reason.to_string(), "statement 2 of inline policy p denies it");
+    assert_eq!(finding.example, Some(("s3:deletebucket".into(), "arn:aws:s3:::b".into())));
+    let finding = one(required(&["kms:ReEncrypt*"], "*", ""), &policy);
+    assert_eq!((finding.action.as_str(), finding.reason), ("kms:ReEncrypt*", Reason::NoStatement));
+    let finding =
+        one(required(&["s3:GetObject"], "*", ""), &granted(r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"}"#));
+    assert_eq!(finding.reason.to_string(), "allowed by statement 1 of inline policy p");
+    assert_eq!(finding.example, None);
+}
+
+#[test]
+fn a_boundary_cuts_and_what_cannot_be_read_is_no_proof() {
+    let all = r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#;
+    let mut policies = granted(all);
+    policies.boundary = Some(source("permissions boundary b", r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"}"#));
+    assert_eq!(one(required(&["s3:Get*"], "*", ""), &policies).verdict, Verdict::Covered);
+    let outside = one(required(&["ec2:Run*"], "*", ""), &policies);
+    assert_eq!(
+        (outside.verdict, outside.reason.to_string().as_str()),
+        (Verdict::Missing, "permissions boundary b does not allow it")
+    );
+    let unread = |name: &str| Source { name: name.into(), document: Err("AccessDenied".into()) };
+    policies.boundary = Some(unread("permissions boundary b"));
+    assert_eq!(one(required(&["s3:Get*"], "*", ""), &policies).verdict, Verdict::Indeterminate);
+    // A foreign policy may deny what ours grants (in the very words of the request, too), and may grant what ours does not.
+    for statements in [
+        all,
+        r#"{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}"#,
+        r#"{"Effect":"Allow","Action":"ec2:*","Resource":"*"}"#,
+    ] {
+        let mut policies = granted(statements);
+        policies.identity.push(unread("attached policy x"));
+        let finding = one(required(&["s3:Get*"], "*", ""), &policies);
+        assert_eq!(finding.verdict, Verdict::Indeterminate, "{finding:?}");
+        assert!(finding.reason.to_string().contains("attached policy x could not be read (AccessDenied)"));
+    }
+    // What is denied stays denied, whatever else there is.
+    let mut policies = granted(r#"{"Effect":"Deny","Action":"*","Resource":"*"}"#);
+    policies.identity.push(unread("attached policy x"));
+    assert_eq!(one(required(&["s3:Get*"], "*", ""), &policies).verdict, Verdict::Missing);
+}
+
+#[test]
+fn what_a_request_denies_itself_is_not_asked_for() {
+    let policy = granted(r#"{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}"#);
+    let own = Required { effect: Effect::Deny, ..required(&["s3:Delete*", "s3:P*"], "*", "") };
+    let findings = judge(&[required(&["s3:GetObject", "s3:PutObject", "s3:List*"], "*", ""), own], &policy);
+    let verdicts: Vec<_> = findings.iter().map(|finding| finding.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Covered, Verdict::Covered, Verdict::Missing]);
+}
+
+/// A small generator: the same cases in every run, and as many as are asked for.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        usize::try_from((z ^ (z >> 31)) % most as u64).unwrap()
+    }
+
+    fn one_of<'a, T: ?Sized>(&mut self, items: &[&'a T]) -> &'a T {
+        items[self.below(items.len())]
+    }
+
+    fn pattern(&mut self, start: &str) -> String {
+        let length = self.below(4);
+        (0..length).fold(start.to_owned(), |text, _| text + self.one_of(&["a", "b", "*", "?", "A"]))
+    }
+
+    fn text_of(&mut self, pattern: &str) -> String {
+        let mut out = String::new();
+        for c in pattern.chars() {
+            match c {
+                '*' => (0..self.below(4)).for_each(|_| out += self.one_of(&["a", "b", "c"])),
+                '?' => out += self.one_of(&["a", "b", "c"]),
+                c => out.push(c),
+            }
+        }
+        out
+    }
+
+    fn action(&mut self) -> String {
+        if self.below(12) == 0 {
+            return "*".into();
+        }
+        let service = self.one_of(&["s:", "t:"]);
+        let pattern = self.pattern(service);
+        if pattern.ends_with(':') { pattern + "a" } else { pattern }
+    }
+
+    fn condition(&mut self) -> String {
+        match self.below(6) {
+            0 => r#","Condition":{"StringEquals":{"k":"a"}}"#.into(),
+            1 => r#","Condition":{"StringEquals":{"k":["a","b"]}}"#.into(),
+            2 => r#","Condition":{"StringNotEquals":{"k":"a"}}"#.into(),
+            _ => String::new(),
+        }
+    }
+
+    fn statement(&mut self) -> String {
+        let effect = if self.below(4) == 0 { "Deny" } else { "Allow" };
+        let list = |items: Vec<String>| serde_json::to_string(&items).unwrap();
+        let (actions, resources) = (1 + self.below(3), 1 + self.below(2));
+        let actions = list((0..actions).map(|_| self.action()).collect());
+        let resources = list((0..resources).map(|_| self.pattern("r")).collect());
+        let not = |chance: &mut Self| if chance.below(6) == 0 { "Not" } else { "" };
+        let (not_action, not_resource) = (not(self), not(self));
+        let condition = self.condition();
+        format!(
+            r#"{{"Effect":"{effect}","{not_action}Action":{actions},"{not_resource}Resource":{resources}{condition}}}"#
+        )
+    }
+}
+
+/// How many concrete requests are drawn; more when built with `ROLECALL_SAMPLES` set.
+fn samples() -> usize {
+    option_env!("ROLECALL_SAMPLES").and_then(|samples| samples.parse().ok()).unwrap_or(200_000)
+}
+
+/// No request of what is called covered is denied by the reference, and every example of what is missing is.
+#[test]
+fn covered_is_sound_and_missing_has_a_witness() {
+    let mut chance = Chance(7);
+    let (mut left, mut verdicts) = (samples(), BTreeMap::new());
+    while left > 0 {
+        let policies = (0..=chance.below(2)).map(|_| {
+            let statements: Vec<String> = (0..=chance.below(3)).map(|_| chance.statement()).collect();
+            source("p", &statements.join(","))
+        });
+        let identity: Vec<Source> = policies.collect();
+        let boundary = (chance.below(4) == 0).then(|| {
+            let statements: Vec<String> = (0..=chance.below(3)).map(|_| chance.statement()).collect();
+            source("b", &statements.join(","))
+        });
+        let conditions = chance.condition().replace(",\"Condition\":", "");
+        let (action, resource) = (chance.action(), chance.pattern("r"));
+        let wanted = required(&[&action], &resource, &conditions);
+        let policies = Granted { identity, boundary };
+        let finding = one(wanted.clone(), &policies);
+        *verdicts.entry(finding.verdict).or_insert(0) += 1;
+        left -= check(&mut chance, &wanted, &policies, &finding).min(left);
+    }
+    // The generator reaches every verdict that needs no unreadable layer.
+    for verdict in [Verdict::Covered, Verdict::Conditional, Verdict::Missing] {
+        assert!(verdicts.get(&verdict).is_some_and(|count| *count > 100), "{verdicts:?}");
+    }
+}
+
+/// Draws concrete requests out of what is required and compares; how many it drew.
+fn check(chance: &mut Chance, wanted: &Required, policies: &Granted, finding: &Finding) -> usize {
+    let documents: Vec<&Document> = policies.identity.iter().map(|source| source.document.as_ref().unwrap()).collect();
+    let boundary = policies.boundary.as_ref().map(|source| source.document.as_ref().unwrap());
+    let contexts = [vec![], vec!["a"], vec!["b"], vec!["c"]];
+    let mut drawn = 0;
+    for _ in 0..8 {
+        let action = chance.text_of(&wanted.actions[0]);
+        let resource = chance.text_of(&wanted.resource);
+        for context in &contexts {
+            let context = BTreeMap::from([("k".to_owned(), context.iter().map(|v| (*v).to_owned()).collect())]);
+            let request =
+                Request { action: action.clone(), resource: Some(resource.clone()), context, ..Request::default() };
+            drawn += 1;
+            if is_asked_for(wanted, &request) && finding.verdict == Verdict::Covered {
+                assert!(allowed(&documents, boundary, &request), "{request:?} of {wanted:?} by {policies:?}");
+            }
+        }
+    }
+    if let (Verdict::Missing, Some((action, resource))) = (finding.verdict, &finding.example) {
+        assert!(
+            matches(&wanted.actions[0].to_lowercase(), &action.to_lowercase()) && matches(&wanted.resource, resource)
+        );
+        let refused = contexts.iter().any(|context| {
+            let context = BTreeMap::from([("k".to_owned(), context.iter().map(|v| (*v).to_owned()).collect())]);
+            let request =
+                Request { action: action.clone(), resource: Some(resource.clone()), context, ..Request::default() };
+            is_asked_for(wanted, &request) && !allowed(&documents, boundary, &request)
+        });
+        assert!(refused, "{finding:?} by {policies:?}");
+    }
+    drawn
+}
+
+/// Whether a request lies in what is required: action names are never empty.
+fn is_asked_for(wanted: &Required, request: &Request) -> bool {
+    let statement = crate::policy::Statement {
+        sid: None,
+        effect: Effect::Allow,
+        principals: None,
+        actions: crate::policy::Clause::Only(wanted.actions.clone()),
+        resources: Some(crate::policy::Clause::Only(vec![wanted.resource.clone()])),
+        conditions: wanted.conditions.clone(),
+    };
+    let named = request.action.split_once(':').is_none_or(|(_, name)| !name.is_empty());
+    !request.action.is_empty() && named && request.resource.as_deref() != Some("") && applies(&statement, request)
+}
+
+#[test]
+fn any_action_taken_out_of_a_policy_is_named_and_nothing_else() {
+    let release = include_str!("../../../tests/releases/4.18.yaml");
+    let mut taken = 0;
+    for manifest in crate::release::manifests::read_file("4.18", release).unwrap() {
+        let Some(crate::desired::request::Reading::Ours(read)) =
+            manifest.spec.ok().and_then(|spec| crate::desired::request::read(&spec).ok())
+        else {
+            continue;
+        };
+        let required: Vec<Required> = read.required();
+        for (index, entry) in required.iter().enumerate() {
+            for action in &entry.actions {
+                let mut live = required.clone();
+                live[index].actions.retain(|other| other != action);
+                let policy = granted_by(&live);
+                let missing: Vec<String> = judge(&required, &policy)
+                    .into_iter()
+                    .filter(|finding| finding.verdict != Verdict::Covered)
+                    .map(|finding| finding.action)
+                    .collect();
+                let still = live
+                    .iter()
+                    .flat_map(|entry| &entry.actions)
+                    .any(|other| matches(&other.to_lowercase(), &action.to_lowercase()));
+                assert!(missing == [action.clone()] || still && missing.is_empty(), "{action}: {missing:?}");
+                taken += 1;
+            }
+        }
+    }
+    assert!(taken > 100, "{taken}");
+}
+
+fn granted_by(entries: &[Required]) -> Granted {
+    let statements: Vec<crate::policy::Statement> = entries
+        .iter()
+        .filter(|entry| !entry.actions.is_empty())
+        .map(|entry| crate::policy::Statement {
+            sid: None,
+            effect: entry.effect,
+            principals: None,
+            actions: crate::policy::Clause::Only(entry.actions.clone()),
+            resources: Some(crate::policy::Clause::Only(vec![entry.resource.clone()])),
+            conditions: entry.conditions.clone(),
+        })
+        .collect();
+    let document = Document { version: crate::policy::document::Version::V2012, id: None, statements };
+    Granted { identity: vec![Source { name: "inline policy p".into(), document: Ok(document) }], boundary: None }
+}

@@ -1,0 +1,296 @@
+//! `rolecall check --account-dump`: roles out of a file.
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use super::wanted::{DEFAULT, requests, secret_of};
+use super::{check, component, file, read_report, release, report};
+
+pub const NAME: &str = "prod";
+const ACCOUNT: &str = "123456789012";
+pub const EBS: &str = "openshift-cluster-csi-drivers/ebs-cloud-credentials";
+const INGRESS: &str = "openshift-ingress-operator/cloud-credentials";
+const EXTRA: &str = "arn:aws:iam::123456789012:policy/extra";
+
+/// A role's name after the rules of ccoctl.
+pub fn role_name(name: &str, secret: &str) -> String {
+    let full = format!("{name}-{}", secret.replace('/', "-"));
+    full[..full.len().min(64)].to_owned()
+}
+
+/// The trust and the permissions of a request after the rules of ccoctl.
+pub fn documents(name: &str, region: &str, request: &Value) -> (Value, Value) {
+    let spec = &request["spec"];
+    let issuer = format!("{name}-oidc.s3.{region}.amazonaws.com");
+    let namespace = spec["secretRef"]["namespace"].as_str().unwrap();
+    let accounts = spec["serviceAccountNames"].as_array().unwrap().iter();
+    let subjects: Vec<String> =
+        accounts.map(|account| format!("system:serviceaccount:{namespace}:{}", account.as_str().unwrap())).collect();
+    let trust = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow",
+        "Principal": {"Federated": format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{issuer}")},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {"StringEquals": {format!("{issuer}:sub"): subjects}},
+    }]});
+    let entries = spec["providerSpec"]["statementEntries"].as_array().unwrap().iter();
+    let statements: Vec<Value> = entries
+        .map(|entry| {
+            let mut statement =
+                json!({"Effect": entry["effect"], "Action": entry["action"], "Resource": entry["resource"]});
+            if entry["policyCondition"].is_object() {
+                statement["Condition"] = entry["policyCondition"].clone();
+            }
+            statement
+        })
+        .collect();
+    (trust, json!({"Version": "2012-10-17", "Statement": statements}))
+}
+
+/// A document as the API returns it.
+pub fn encoded(document: &Value) -> Value {
+    utf8_percent_encode(&document.to_string(), NON_ALPHANUMERIC).to_string().into()
+}
+
+/// A dump of an account with the roles of a release.
+pub fn dump(of: &str, spelt: impl Fn(&Value) -> Value) -> Value {
+    let roles = requests(of, &DEFAULT).into_iter().map(|request| {
+        let secret = secret_of(&request);
+        let role = role_name(NAME, &secret);
+        let (trust, permissions) = documents(NAME, "us-east-1", &request);
+        json!({
+            "Path": "/", "RoleName": role, "RoleId": "AROA", "Arn": format!("arn:aws:iam::{ACCOUNT}:role/{role}"),
+            "CreateDate": "2024-01-01T00:00:00+00:00",
+            "AssumeRolePolicyDocument": spelt(&trust),
+            "InstanceProfileList": [],
+            "RolePolicyList": [{"PolicyName": role, "PolicyDocument": spelt(&permissions)}],
+            "AttachedManagedPolicies": [],
+            "Tags": [{"Key": format!("openshift.io/cloud-credential-operator/{NAME}"), "Value": "owned"}],
+            "RoleLastUsed": {},
+        })
+    });
+    let roles: Vec<Value> = roles.collect();
+    json!({"UserDetailList": [], "GroupDetailList": [], "RoleDetailList": roles, "Policies": []})
+}
+
+pub fn role<'a>(dump: &'a mut Value, secret: &str) -> &'a mut Value {
+    let name = role_name(NAME, secret);
+    let mut roles = dump["RoleDetailList"].as_array_mut().unwrap().iter_mut();
+    roles.find(|role| role["RoleName"] == name.as_str()).unwrap()
+}
+
+/// Puts a managed policy into a dump.
+pub fn managed(dump: &mut Value, arn: &str, document: Value) {
+    let versions = json!([
+        {"VersionId": "v1", "IsDefaultVersion": false, "Document": {"Version": "2012-10-17", "Statement": []}},
+        {"VersionId": "v2", "IsDefaultVersion": true, "Document": document},
+    ]);
+    dump["Policies"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"Arn": arn, "PolicyName": "x", "PolicyVersionList": versions}));
+}
+
+pub fn policy(effect: &str, actions: &[&str]) -> Value {
+    json!({"Version": "2012-10-17", "Statement": [{"Effect": effect, "Action": actions, "Resource": "*"}]})
+}
+
+pub fn judged(name: &str, dump: &Value, to: &str) -> Value {
+    let dump = file(&format!("{name}.json"), &dump.to_string());
+    report(&["--account-dump", &dump, "--name", NAME, "--to", &release(to)])
+}
+
+#[test]
+fn a_dump_says_what_the_manifests_say_in_both_spellings() {
+    for (from, to) in [("4.12", "4.14"), ("4.18", "4.20"), ("4.8", "4.22"), ("4.20", "4.20")] {
+        let by_manifest = report(&["--from", &release(from), "--to", &release(to), "--name", NAME]);
+        for (spelling, dump) in [("objects", dump(from, Value::clone)), ("encoded", dump(from, encoded))] {
+            let by_dump = judged(&format!("{spelling}-{from}"), &dump, to);
+            assert_eq!(by_dump["components"], by_manifest["components"], "{from} -> {to}, {spelling}");
+            assert_eq!(by_dump["issuer"], "https://prod-oidc.s3.us-east-1.amazonaws.com");
+        }
+    }
+}
+
+#[test]
+fn roles_that_are_no_longer_asked_for_are_retired_if_they_are_the_clusters() {
+    let mut dump = dump("4.18", Value::clone);
+    let mut stray = role(&mut dump, EBS).clone();
+    stray["RoleName"] = json!("prod-openshift-gone-credentials");
+    let mut foreign = stray.clone();
+    foreign["RoleName"] = json!("prod-of-someone-else");
+    foreign["Tags"] = json!([]);
+    dump["RoleDetailList"].as_array_mut().unwrap().extend([stray, foreign]);
+    let report = judged("stray", &dump, "4.18");
+    assert_eq!(report["verdict"], "Ready");
+    let retired: Vec<&Value> =
+        report["components"].as_array().unwrap().iter().filter(|c| c["verdict"] == "Retired").collect();
+    assert_eq!(retired.len(), 1, "{report:#}");
+    assert_eq!(
+        (&retired[0]["role"], &retired[0]["request"]),
+        (&json!("prod-openshift-gone-credentials"), &Value::Null)
+    );
+}
+
+#[test]
+fn attached_policies_count_when_they_are_in_the_dump() {
+    let mut with = dump("4.12", Value::clone);
+    for secret in [EBS, INGRESS] {
+        role(&mut with, secret)["AttachedManagedPolicies"] = json!([{"PolicyName": "extra", "PolicyArn": EXTRA}]);
+    }
+    let mut without = with.clone();
+    let lacks = ["ec2:DescribeAvailabilityZones", "ec2:EnableFastSnapshotRestores", "kms:ReEncrypt*", "sts:AssumeRole"];
+    managed(&mut with, EXTRA, policy("Allow", &lacks));
+    assert_eq!(judged("attached", &with, "4.14")["verdict"], "Ready");
+
+    // The same without the policy: it may grant all, so nothing is missing for certain.
+    let report = judged("not-attached", &without, "4.14");
+    assert_eq!(report["verdict"], "Unknown");
+    for secret in [EBS, INGRESS] {
+        let component = component(&report, secret);
+        assert_eq!(component["verdict"], "Indeterminate");
+        let because = component["because"].as_str().unwrap();
+        assert!(
+            because.contains(&format!("attached policy {EXTRA} could not be read (it is not in the dump")),
+            "{because}"
+        );
+    }
+    // A policy of the default version that is no policy is as good as unread.
+    managed(&mut without, EXTRA, json!("no policy"));
+    let report = judged("no-policy", &without, "4.14");
+    assert_eq!(report["verdict"], "Unknown");
+    assert!(component(&report, EBS)["because"].as_str().unwrap().contains("not JSON"), "{report:#}");
+}
+
+#[test]
+fn a_boundary_and_a_deny_take_away() {
+    let mut dump = dump("4.20", Value::clone);
+    role(&mut dump, INGRESS)["PermissionsBoundary"] =
+        json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": EXTRA});
+    managed(&mut dump, EXTRA, policy("Allow", &["elasticloadbalancing:*", "route53:*", "tag:Get*"]));
+    role(&mut dump, EBS)["RolePolicyList"].as_array_mut().unwrap().push(json!({
+        "PolicyName": "guard",
+        "PolicyDocument": encoded(&policy("Deny", &["ec2:DeleteSnapshot", "kms:?????eGrant", "kms:ListGrants"])),
+    }));
+    let report = judged("guarded", &dump, "4.20");
+    assert_eq!(report["verdict"], "NotReady");
+
+    let ingress = component(&report, INGRESS);
+    assert_eq!(ingress["missing"].as_array().unwrap().len(), 1, "{ingress:#}");
+    assert_eq!(ingress["missing"][0]["actions"], json!(["sts:AssumeRole"]));
+    assert_eq!(ingress["missing"][0]["because"], format!("permissions boundary {EXTRA} does not allow it"));
+
+    let driver = component(&report, EBS);
+    let denied: Vec<&Value> =
+        driver["missing"].as_array().unwrap().iter().flat_map(|p| p["actions"].as_array().unwrap()).collect();
+    assert_eq!(denied, ["ec2:DeleteSnapshot", "kms:RevokeGrant", "kms:CreateGrant", "kms:ListGrants"]);
+    assert_eq!(driver["missing"][0]["because"], "statement 1 of inline policy guard denies it");
+
+    // A boundary that is not in the dump may allow anything, or nothing.
+    dump["Policies"] = json!([]);
+    let report = judged("boundary-unread", &dump, "4.20");
+    let ingress = component(&report, INGRESS);
+    assert_eq!(ingress["verdict"], "Indeterminate");
+    assert!(ingress["because"].as_str().unwrap().contains(&format!("permissions boundary {EXTRA} could not be read")));
+}
+
+/// `%20` in a resource is `%2520` on the wire, and is decoded once.
+#[test]
+fn percent_signs_are_what_they_are() {
+    let text = std::fs::read_to_string(release("4.20")).unwrap();
+    let one = text.split("\n---\n").find(|document| document.contains("name: openshift-ingress\n")).unwrap();
+    let resource = "arn:aws:s3:::a%20b/100%";
+    let manifest = file("percent.yaml", &one.replace("resource: \"*\"", &format!("resource: \"{resource}\"")));
+    let mut dump = dump("4.20", encoded);
+    let mut permissions = documents(
+        NAME,
+        "us-east-1",
+        &requests("4.20", &DEFAULT).into_iter().find(|r| secret_of(r) == INGRESS).unwrap(),
+    )
+    .1;
+    for (granted, verdict) in
+        [(resource, "Ready"), ("arn:aws:s3:::a b/100%", "NotReady"), ("arn:aws:s3:::a%2520b/100%", "NotReady")]
+    {
+        permissions["Statement"][0]["Resource"] = json!(granted);
+        for document in [permissions.clone(), encoded(&permissions)] {
+            role(&mut dump, INGRESS)["RolePolicyList"][0]["PolicyDocument"] = document;
+            let dump = file("percent.json", &dump.to_string());
+            let report = report(&["--account-dump", &dump, "--name", NAME, "--to", &manifest]);
+            assert_eq!(
+                component(&report, INGRESS)["verdict"] == "Covered",
+                verdict == "Ready",
+                "{granted}: {report:#}"
+            );
+        }
+    }
+}
+
+#[test]
+fn policies_that_are_none_make_no_verdict() {
+    for document in [
+        json!("no JSON"),
+        json!("%7B%22Statement%22"),
+        json!("%zz"),
+        json!("%FF%FE"),
+        json!(7),
+        Value::Null,
+        json!([]),
+        json!({}),
+    ] {
+        let mut dump = dump("4.20", encoded);
+        role(&mut dump, EBS)["RolePolicyList"][0]["PolicyDocument"] = document.clone();
+        let report = judged("no-json", &dump, "4.20");
+        assert_eq!(report["verdict"], "Unknown", "{document}");
+        let driver = component(&report, EBS);
+        assert_eq!(driver["verdict"], "Indeterminate");
+        assert!(
+            driver["because"].as_str().unwrap().contains("inline policy prod-openshift-cluster-csi-drivers"),
+            "{driver:#}"
+        );
+    }
+    // A trust policy that is none admits nobody.
+    let mut dump = dump("4.20", encoded);
+    role(&mut dump, EBS)["AssumeRolePolicyDocument"] = json!("no JSON");
+    let report = judged("no-trust", &dump, "4.20");
+    let driver = component(&report, EBS);
+    assert_eq!((&driver["verdict"], driver["trust"].as_array().unwrap().len()), (&json!("TrustMissing"), 2));
+    assert!(driver["because"].as_str().unwrap().contains("the trust policy cannot be read"));
+}
+
+#[test]
+fn role_names_are_compared_without_regard_to_case() {
+    let mut dump = dump("4.20", Value::clone);
+    let name = role_name(NAME, EBS).to_uppercase();
+    role(&mut dump, EBS)["RoleName"] = json!(name);
+    assert_eq!(judged("case", &dump, "4.20")["verdict"], "Ready");
+}
+
+#[test]
+fn an_account_without_the_clusters_roles_needs_them_all() {
+    let report = judged("nobody", &json!({"RoleDetailList": []}), "4.20");
+    assert_eq!(report["verdict"], "NotReady");
+    assert!(report["components"].as_array().unwrap().iter().all(|component| component["verdict"] == "NewRole"));
+}
+
+#[test]
+fn dumps_that_are_none_are_named() {
+    let to = release("4.20");
+    for (name, text, says) in [
+        ("text", "hello", "this is no output of `aws iam get-account-authorization-details`"),
+        ("other", "{\"Roles\": []}", "missing field `RoleDetailList`"),
+        ("page", "{\"RoleDetailList\": [], \"IsTruncated\": true}", "the dump is one page of several"),
+    ] {
+        let dump = file(&format!("dump-{name}.json"), text);
+        let ended = check(&["--account-dump", &dump, "--name", NAME, "--to", &to]);
+        ended.assert_refused(&[says, &dump]);
+    }
+    check(&["--account-dump", "/nonexistent/dump.json", "--name", NAME, "--to", &to])
+        .assert_refused(&["cannot read /nonexistent/dump.json", "No such file"]);
+    // With a byte order mark, as PowerShell redirects it.
+    let dump = file("dump-bom.json", &format!("\u{feff}{}", dump("4.20", Value::clone)));
+    let ended = check(&["--account-dump", &dump, "--name", NAME, "--to", &to, "-o", "json"]);
+    if ended.code == Some(1) {
+        ended.assert_refused(&["this is no output of"]);
+    } else {
+        assert_eq!(read_report(&ended)["verdict"], "Ready");
+    }
+}

@@ -1,0 +1,241 @@
+//! The formats, with names and policies in them that try to become markup.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::dumps::{EBS, NAME, dump, policy, role, role_name};
+use super::{check, check_with, file, release, report};
+use crate::cli::Ended;
+use crate::support::process::tool;
+
+const REGISTRY: &str = "openshift-image-registry/installer-cloud-credentials";
+const MACHINES: &str = "openshift-machine-api/aws-cloud-credentials";
+const NASTY: &str = "</code></script><script src=http://x/>alert(1)</script> `a``b` | [x](y) ]]> & \"q\" 'p' \u{1b}[31m\r\n\u{202e}${x}";
+
+/// A dump in which every verdict occurs, and an input of markup wherever AWS would take one.
+fn arguments(name: &str) -> Vec<String> {
+    let mut dump = dump("4.18", Value::clone);
+    // Missing, with a nasty policy name.
+    let mut guard = policy("Deny", &["ec2:CreateVolume"]);
+    guard["Statement"][0]["Sid"] = json!(NASTY);
+    let inline = json!({"PolicyName": NASTY, "PolicyDocument": guard});
+    role(&mut dump, EBS)["RolePolicyList"].as_array_mut().unwrap().push(inline);
+    // Conditional, with a nasty value; and a surplus with a nasty action.
+    let statement = &mut role(&mut dump, REGISTRY)["RolePolicyList"][0]["PolicyDocument"]["Statement"];
+    statement[0]["Condition"] = json!({"StringEquals": {NASTY: [NASTY]}});
+    let more = json!({"Effect": "Allow", "Action": format!("s3:{NASTY}"), "Resource": format!("arn:aws:s3:::{NASTY}")});
+    statement.as_array_mut().unwrap().push(more);
+    // Indeterminate.
+    role(&mut dump, MACHINES)["AttachedManagedPolicies"] = json!([{"PolicyName": "x", "PolicyArn": NASTY}]);
+    // Not admitted.
+    let trust =
+        &mut role(&mut dump, "openshift-cloud-network-config-controller/cloud-credentials")["AssumeRolePolicyDocument"];
+    trust["Statement"][0]["Principal"] = json!({"Federated": format!("arn:aws:iam::1:oidc-provider/{NASTY}")});
+    // Not there.
+    let ingress = role_name(NAME, "openshift-ingress-operator/cloud-credentials");
+    let roles = dump["RoleDetailList"].as_array_mut().unwrap();
+    roles.retain(|role| role["RoleName"] != ingress.as_str());
+    // Retired.
+    let mut stray = roles[0].clone();
+    stray["RoleName"] = json!(format!("prod-{NASTY}"));
+    roles.push(stray);
+    let dump = file(&format!("{name}.json"), &dump.to_string());
+    ["--account-dump", &dump, "--name", NAME, "--to", &release("4.20")].map(str::to_owned).to_vec()
+}
+
+fn rendered(name: &str, format: &str) -> String {
+    let mut args = arguments(name);
+    args.extend(["-o".to_owned(), format.to_owned()]);
+    let ended = check(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(2), ""), "{}", ended.stdout);
+    ended.stdout
+}
+
+fn verdicts() -> BTreeMap<String, String> {
+    let args = arguments("verdicts");
+    let report = report(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let components = report["components"].as_array().unwrap().iter();
+    let name = |component: &Value| component["request"].as_str().unwrap_or("retired").to_owned();
+    components.map(|component| (name(component), component["verdict"].as_str().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn the_dump_has_every_verdict() {
+    let mut all: Vec<String> = verdicts().into_values().collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all, ["Conditional", "Covered", "Indeterminate", "Missing", "NewRole", "Retired", "TrustMissing"]);
+}
+
+#[test]
+fn text_is_plain_when_nobody_looks() {
+    let text = rendered("text", "text");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "Not ready: the target release needs what the live roles do not grant.");
+    assert!(lines[1].starts_with("7 components: 1 with missing permissions, 1 without a role, "), "{}", lines[1]);
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{text:?}");
+    // The columns stand below each other.
+    let verdict = |line: &str| line.starts_with("  ") && line.as_bytes()[2].is_ascii_uppercase();
+    let components: Vec<&str> = lines.iter().copied().filter(|line| verdict(line)).collect();
+    assert_eq!(components.len(), 7, "{text}");
+    let roles = components.iter().filter(|line| !line.starts_with("  Retired"));
+    let columns: BTreeSet<Option<usize>> = roles.map(|line| line.find("  prod-")).collect();
+    assert!(columns.len() == 1 && !columns.contains(&None), "{columns:?}: {text}");
+}
+
+/// What a terminal shows: python's `pty` is one.
+fn on_a_terminal(env: &[(&str, &str)]) -> String {
+    let spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
+    let mut command = Command::new(tool("emulators/bin/python3"));
+    command.args(["-c", spawn, env!("CARGO_BIN_EXE_rolecall"), "check"]).args(arguments("pty"));
+    Ended::of(command.env_clear().env("TERM", "xterm-256color").envs(env.iter().copied())).stdout
+}
+
+#[test]
+fn colours_are_for_terminals() {
+    let shown = on_a_terminal(&[]);
+    assert!(shown.starts_with("\u{1b}[31m\u{1b}[1mNot ready"), "{shown:?}");
+    // Only our own escapes are there: four colours and the way back.
+    let mut escapes: Vec<&str> = shown.split('\u{1b}').skip(1).map(|rest| rest.split_once('m').unwrap().0).collect();
+    escapes.sort_unstable();
+    escapes.dedup();
+    assert_eq!(escapes, ["[0", "[1", "[31", "[32", "[33"]);
+    assert!(!on_a_terminal(&[("NO_COLOR", "1")]).contains('\u{1b}'));
+    assert!(!on_a_terminal(&[("TERM", "dumb")]).contains('\u{1b}'));
+    let args = arguments("forced");
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    assert!(check_with(&args, &[("CLICOLOR_FORCE", "1")]).stdout.contains('\u{1b}'), "asked for by name");
+}
+
+#[test]
+fn markdown_stays_markdown() {
+    let text = rendered("markdown", "markdown");
+    assert!(text.starts_with("## Not ready: the target release needs"), "{text}");
+    let table: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
+    assert_eq!(table.len(), 1 + 7);
+    for row in &table {
+        assert_eq!(row.replace("\\|", "").matches('|').count(), 4, "{row}");
+    }
+    // Outside of code there are no tags.
+    for line in text.lines() {
+        let mut outside = String::new();
+        let mut rest = line;
+        while let Some(start) = rest.find('`') {
+            outside += &rest[..start];
+            let fence = rest[start..].chars().take_while(|c| *c == '`').count();
+            let after = &rest[start + fence..];
+            let mut runs = after.match_indices('`').map(|(at, _)| at);
+            let end = runs.find(|at| {
+                let run = after[*at..].chars().take_while(|c| *c == '`').count();
+                run == fence && !after[..*at].ends_with('`')
+            });
+            rest = &after[end.unwrap_or_else(|| panic!("code without end: {line}")) + fence..];
+        }
+        outside += rest;
+        assert!(!outside.replace("\\<", "").contains('<'), "{line}");
+    }
+}
+
+#[test]
+fn html_is_whole_and_runs_nothing() {
+    let text = rendered("html", "html");
+    assert!(text.starts_with("<!DOCTYPE html><html lang=\"en\">"), "{}", &text[..80]);
+    let lower = text.to_lowercase();
+    for forbidden in ["<script", "src=", "href=", "url(", "@import", "<iframe", "<img", "<link", "javascript:", " on"] {
+        // In text, everything that opens a tag is escaped; attributes are ours alone.
+        let tags: String = lower.split('<').skip(1).map(|rest| rest.split('>').next().unwrap()).collect();
+        let style = lower.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
+        let title = forbidden == " on";
+        assert!(!tags.contains(forbidden.trim_start_matches('<')) || title, "{forbidden} in a tag");
+        assert!(!style.contains(forbidden) || title, "{forbidden} in the style sheet");
+    }
+    let mut open: Vec<&str> = Vec::new();
+    for tag in text.split('<').skip(1).map(|rest| rest.split('>').next().unwrap()) {
+        let name = tag.split(' ').next().unwrap();
+        match name.strip_prefix('/') {
+            Some(closed) => assert_eq!(open.pop(), Some(closed), "{tag}"),
+            None if ["!DOCTYPE", "meta", "br"].contains(&name) => {}
+            None => open.push(name),
+        }
+    }
+    assert_eq!(open, [""; 0], "every element is closed");
+    let headline = text.find("Not ready").unwrap();
+    assert!(headline < text.find("<table>").unwrap(), "the verdict comes first");
+    assert_eq!(text.matches("<tr>").count(), 1 + 7);
+    assert!(text.contains("alert(1)"), "what was there is shown, as text");
+}
+
+#[test]
+fn junit_has_a_case_for_each_component() {
+    let path = file("junit.xml", &rendered("junit", "junit"));
+    let read = "import sys, json, xml.etree.ElementTree as e
+root = e.parse(sys.argv[1]).getroot()
+suite = root.find('testsuite')
+print(json.dumps({'root': [root.tag, root.attrib], 'suite': suite.attrib, 'cases': [
+  {'name': c.get('name'), 'class': c.get('classname'), 'of': [[x.tag, x.get('type'), x.get('message'), x.text] for x in c]}
+  for c in suite.findall('testcase')]}))";
+    let ended = Ended::of(Command::new(tool("emulators/bin/python3")).args(["-c", read, &path]));
+    let read: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
+    let (failures, errors, skipped) = ("3", "2", "1");
+    for counts in [&read["root"][1], &read["suite"]] {
+        assert_eq!((&counts["tests"], &counts["failures"]), (&json!("7"), &json!(failures)));
+        assert_eq!((&counts["errors"], &counts["skipped"]), (&json!(errors), &json!(skipped)));
+    }
+    let verdicts = verdicts();
+    for case in read["cases"].as_array().unwrap() {
+        let verdict = verdicts.get(case["name"].as_str().unwrap()).map_or("Retired", String::as_str);
+        let tag = match verdict {
+            "Covered" => "",
+            "Retired" => "skipped",
+            "Conditional" | "Indeterminate" => "error",
+            _ => "failure",
+        };
+        assert_eq!(case["of"][0][0].as_str().unwrap_or_default(), tag, "{case}");
+        if tag == "failure" || tag == "error" {
+            assert_eq!(case["of"][0][1], verdict);
+            assert!(case["of"][0][3].as_str().unwrap().starts_with("role prod-"), "{case}");
+        }
+    }
+}
+
+#[test]
+fn sarif_has_a_result_for_each_finding() {
+    let sarif: Value = serde_json::from_str(&rendered("sarif", "sarif")).unwrap();
+    assert_eq!((&sarif["version"], &sarif["runs"][0]["tool"]["driver"]["name"]), (&json!("2.1.0"), &json!("rolecall")));
+    let rules = sarif["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap();
+    let mut seen = BTreeMap::new();
+    for result in sarif["runs"][0]["results"].as_array().unwrap() {
+        let rule = &rules[usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap()];
+        assert_eq!(rule["id"], result["ruleId"]);
+        assert_eq!(rule["defaultConfiguration"]["level"], result["level"]);
+        let location = &result["locations"][0];
+        let uri = location["physicalLocation"]["artifactLocation"]["uri"].as_str().unwrap();
+        assert!(uri.starts_with("file:///") && uri.ends_with("/tests/releases/4.20.yaml"), "{uri}");
+        assert!(!location["logicalLocations"][0]["fullyQualifiedName"].as_str().unwrap().is_empty());
+        *seen.entry(result["ruleId"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+    }
+    for (rule, level) in [
+        ("missing-permission", "error"),
+        ("conditional-permission", "warning"),
+        ("undecided-permission", "warning"),
+        ("unadmitted-service-account", "error"),
+        ("new-role", "error"),
+        ("retired-role", "note"),
+        ("surplus-permission", "note"),
+    ] {
+        assert!(seen.contains_key(rule), "{rule}: {seen:?}");
+        let rule = rules.iter().find(|known| known["id"] == rule).unwrap();
+        assert_eq!(rule["defaultConfiguration"]["level"], level);
+    }
+}
+
+#[test]
+fn a_report_may_be_cut_off_by_its_reader() {
+    let args = arguments("cut");
+    let mut shell = Command::new("bash");
+    shell.args(["-c", "\"$0\" check \"$@\" | head -n 1"]).arg(env!("CARGO_BIN_EXE_rolecall")).args(args);
+    let ended = Ended::of(&mut shell);
+    assert_eq!((ended.stdout.lines().count(), ended.stderr.as_str()), (1, ""));
+}

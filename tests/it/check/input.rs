@@ -1,0 +1,140 @@
+//! Input that is none, or odd: a clear line, or the right verdict.
+
+use std::fs;
+
+use super::wanted::{CUSTOM, PREVIEW};
+use super::{check, component, dir, file, read_report, release, report, shown};
+
+/// The manifest of the ingress operator, with something changed.
+fn ingress(change: impl Fn(&str) -> String) -> String {
+    let text = fs::read_to_string(release("4.20")).unwrap();
+    let one = text.split("\n---\n").find(|document| document.contains("name: openshift-ingress\n")).unwrap();
+    format!("{}\n", change(one))
+}
+
+fn refused(to: &str, says: &[&str]) {
+    check(&["--from", &release("4.20"), "--to", to]).assert_refused(says);
+    // As what is compared with, too.
+    check(&["--from", to, "--to", &release("4.20")]).assert_refused(says);
+}
+
+#[test]
+fn what_is_no_release_is_named() {
+    refused("/nonexistent/release", &["/nonexistent/release is no file or directory that exists"]);
+    let empty = dir("empty");
+    refused(&shown(&empty), &["check-empty holds no .yaml, .yml or .json file"]);
+    fs::write(empty.join("readme.txt"), "nothing").unwrap();
+    refused(&shown(&empty), &["check-empty holds no .yaml, .yml or .json file"]);
+    fs::write(empty.join("a.yaml"), "kind: ConfigMap\n").unwrap();
+    refused(&shown(&empty), &["check-empty holds no CredentialsRequest for AWS that this cluster would get"]);
+    refused(&file("broken.yaml", "a: [b\n"), &["check-broken.yaml: "]);
+    let azure = ingress(|text| text.replace("AWSProviderSpec", "AzureProviderSpec"));
+    refused(&file("azure.yaml", &azure), &["check-azure.yaml holds no CredentialsRequest for AWS"]);
+    let gone =
+        ingress(|text| text.replace("  annotations:\n", "  annotations:\n    release.openshift.io/delete: \"true\"\n"));
+    refused(&file("tombstones.yaml", &gone), &["check-tombstones.yaml holds no CredentialsRequest for AWS"]);
+    let gated = ingress(|text| {
+        text.replace("  annotations:\n", "  annotations:\n    release.openshift.io/feature-set: TechPreviewNoUpgrade\n")
+    });
+    refused(&file("gated.yaml", &gated), &["(1 are for other clusters); is it a release's manifests?"]);
+}
+
+#[test]
+fn what_is_too_large_is_not_read() {
+    let huge = format!("# {}\n{}", "x".repeat(10 << 20), ingress(str::to_owned));
+    refused(&file("huge.yaml", &huge), &["check-huge.yaml: 104", "manifests of at most 4194304 bytes are read"]);
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for i in 1..12 {
+        let previous = format!("*a{}, ", i - 1).repeat(10);
+        bomb.push_str(&format!("a{i}: &a{i} [{}]\n", previous.trim_end_matches(", ")));
+    }
+    refused(&file("bomb.yaml", &bomb), &["check-bomb.yaml: "]);
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    refused(&file("deep.yaml", &deep), &["check-deep.yaml: "]);
+}
+
+#[test]
+fn one_request_in_two_files_is_a_mistake() {
+    let twice = dir("twice");
+    fs::write(twice.join("a.yaml"), ingress(str::to_owned)).unwrap();
+    fs::write(twice.join("b.yaml"), ingress(str::to_owned)).unwrap();
+    let id = "openshift-cloud-credential-operator/openshift-ingress";
+    refused(&shown(&twice), &[&format!("{id} stands in "), "a.yaml and in ", "b.yaml: keep one of them"]);
+    // For clusters of different feature sets they are two requests, of which a cluster gets one.
+    let preview = ingress(|text| {
+        text.replace("  annotations:\n", "  annotations:\n    release.openshift.io/feature-set: TechPreviewNoUpgrade\n")
+            .replace("- sts:AssumeRole", "- sts:TagSession")
+    });
+    fs::write(twice.join("b.yaml"), preview).unwrap();
+    let report = report(&["--from", &release("4.20"), "--to", &shown(&twice)]);
+    assert_eq!(report["verdict"], "Ready", "{report:#}");
+}
+
+#[test]
+fn requests_that_cannot_be_served_make_no_verdict() {
+    for (name, from, to, says) in [
+        (
+            "placeholder",
+            "namespace: openshift-ingress-operator",
+            "namespace: ${NAMESPACE}",
+            "a placeholder that was never filled in",
+        ),
+        ("accounts", "  serviceAccountNames:\n  - ingress-operator\n", "", "spec.serviceAccountNames is empty"),
+        ("entry", "resource: \"*\"", "resource: \"*\"\n      policyConditions: {}", "unknown field `policyConditions`"),
+        ("action", "sts:AssumeRole", "sts-AssumeRole", "has no service prefix"),
+    ] {
+        let manifest = file(&format!("{name}.yaml"), &ingress(|text| text.replace(from, to)));
+        let ended = check(&["--from", &release("4.20"), "--to", &manifest, "-o", "json"]);
+        let report = read_report(&ended);
+        assert_eq!(report["verdict"], "Unknown", "{name}");
+        let judged = report["components"].as_array().unwrap().iter().find(|c| c["verdict"] == "Indeterminate");
+        let because = judged.unwrap_or_else(|| panic!("{report:#}"))["because"].as_str().unwrap();
+        assert!(
+            because.contains("the request of the target release cannot be read") && because.contains(says),
+            "{because}"
+        );
+    }
+}
+
+#[test]
+fn names_that_make_no_cluster_are_refused() {
+    let to = release("4.20");
+    check(&["--from", &to, "--to", &to, "--name", "Prod_EU"]).assert_refused(&["infraName", "Prod_EU"]);
+    check(&["--from", &to, "--to", &to, "--region", "nowhere in particular"]).assert_refused(&["region"]);
+}
+
+/// What the cluster does not get stands in no report, unless it is asked for.
+#[test]
+fn excluded_requests_are_told_on_demand_only() {
+    let (from, to) = (release("4.18"), release("4.22"));
+    let gated = "openshift-cluster-api";
+    for format in ["text", "json", "markdown", "sarif", "junit", "html"] {
+        let args = ["--from", &from, "--to", &to, "-o", format];
+        let ended = check(&args);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(!ended.stdout.contains(gated), "{format}: {}", ended.stdout);
+        let verbose = check(&[&args[..], &["--verbose"]].concat());
+        assert!(verbose.stdout.contains("openshift-cluster-api-aws"), "{format}: {}", verbose.stdout);
+        assert!(verbose.stdout.contains("only with feature gate ClusterAPIMachineManagement"), "{format}");
+        assert_eq!(verbose.code, ended.code);
+    }
+    for cluster in [PREVIEW, CUSTOM] {
+        let report = report(&[&["--from", &from, "--to", &to][..], &cluster.args()].concat());
+        component(&report, "openshift-cluster-api/capa-manager-bootstrap-credentials");
+    }
+}
+
+/// A directory as `oc adm release extract` makes it: a file for each request.
+#[test]
+fn a_directory_is_as_good_as_a_file() {
+    let split = dir("split");
+    let text = fs::read_to_string(release("4.22")).unwrap();
+    for (number, document) in text.split("\n---").enumerate() {
+        fs::write(split.join(format!("0000_{number:02}.yaml")), document.trim_start()).unwrap();
+    }
+    let one = report(&["--from", &release("4.18"), "--to", &release("4.22")]);
+    let many = report(&["--from", &release("4.18"), "--to", &shown(&split)]);
+    assert_eq!(one["components"], many["components"]);
+    let sarif = check(&["--from", &release("4.18"), "--to", &shown(&split), "-o", "sarif"]).stdout;
+    assert!(sarif.contains("check-split/0000_"), "the file is named: {sarif}");
+}

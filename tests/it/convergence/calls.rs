@@ -1,0 +1,120 @@
+//! What a pass costs, in calls: counted, not measured.
+
+use std::time::Duration;
+
+use rolecall::controller::outcome::Outcome;
+use tokio::time::sleep;
+
+use super::life::Life;
+use super::operator::Operator;
+use super::seeds::in_paused_time;
+use super::wishes::{INFRA, first, many, request, role_of};
+use crate::model::{ACCOUNT, Counts, Model, Visible};
+
+const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[
+    {"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+
+/// The issuer's own writes: bucket, tags, block, policy, two documents, provider.
+const OF_ISSUER: u64 = 7;
+/// What reading the issuer takes once it is there: tags, block and policy of the bucket, the provider.
+const READS_OF_ISSUER: u64 = 4;
+
+/// A model with an account that allows for that many roles.
+fn large_model() -> Model {
+    let model = Model::new(1);
+    model.set_quotas(ACCOUNT, |quotas| quotas.roles = 10_000);
+    model
+}
+
+fn put_foreign_roles(model: &Model, count: usize) {
+    for n in 0..count {
+        model.put_role(ACCOUNT, &format!("theirs-{n:05}"), TRUST, Visible::AtOnce);
+    }
+}
+
+/// The calls of one pass. The two anonymous reads of the documents are no calls with credentials, and are not counted.
+async fn calls_of_a_pass(life: &mut Life) -> Counts {
+    // A snapshot of this very moment would do for the next pass as well.
+    sleep(Duration::from_secs(1)).await;
+    life.model.reset_counts();
+    let ended = life.pass(false).await.expect("alive");
+    let remembered = life.stored.status.verified.len();
+    life.stored.status = ended.status;
+    let mut counts = life.model.counts();
+    if remembered > 0 {
+        assert_eq!(counts.of("s3:GetObject"), 2, "only the anonymous ones");
+        counts.reads -= 2;
+    }
+    counts
+}
+
+async fn until_verified(life: &mut Life) {
+    life.until(&Outcome::Verified, false).await.expect("verified");
+}
+
+#[test]
+fn three_requests_with_their_issuer_cost_sixteen_calls_and_nothing_once_they_are_there() {
+    in_paused_time(async {
+        let mut life = Life::new(&Model::new(1), first());
+        let counts = calls_of_a_pass(&mut life).await;
+        assert_eq!(counts.of("sts:GetCallerIdentity"), 1);
+        assert_eq!(counts.writes, OF_ISSUER + 2 * 3);
+        assert!(counts.total() - 1 <= 16, "{counts:?}");
+        until_verified(&mut life).await;
+
+        // By a process that knows the account, and by a new one.
+        let again = calls_of_a_pass(&mut life).await;
+        assert_eq!((again.reads, again.writes), (READS_OF_ISSUER + 2, 0), "{again:?}");
+        life.operator = Operator::start(&life.model);
+        let anew = calls_of_a_pass(&mut life).await;
+        assert_eq!((anew.reads, anew.writes), (READS_OF_ISSUER + 2 + 1, 0), "{anew:?}");
+        assert_eq!(anew.of("sts:GetCallerIdentity"), 1);
+    });
+}
+
+#[test]
+fn a_thousand_roles_are_read_in_two_calls_and_each_new_one_takes_two() {
+    in_paused_time(async {
+        let model = large_model();
+        let mut life = Life::new(&model, many(INFRA, 1_000));
+        let made = calls_of_a_pass(&mut life).await;
+        assert_eq!(made.writes, OF_ISSUER + 2 * 1_000, "{made:?}");
+        until_verified(&mut life).await;
+
+        let swept = calls_of_a_pass(&mut life).await;
+        assert_eq!((swept.reads, swept.writes), (READS_OF_ISSUER + 2, 0), "{swept:?}");
+        assert_eq!(swept.of("iam:*"), 3, "two listings and the provider");
+
+        life.stored.wish.requests.push(request("one-more", &["worker"]));
+        let grown = calls_of_a_pass(&mut life).await;
+        assert_eq!(grown.writes, 2);
+        assert_eq!((grown.of("iam:CreateRole"), grown.of("iam:PutRolePolicy")), (1, 1));
+    });
+}
+
+#[test]
+fn three_thousand_roles_of_others_cost_their_pages() {
+    in_paused_time(async {
+        let model = large_model();
+        put_foreign_roles(&model, 3_000);
+        let mut life = Life::new(&model, first());
+        until_verified(&mut life).await;
+        let swept = calls_of_a_pass(&mut life).await;
+        assert_eq!((swept.of("iam:ListRoles"), swept.of("iam:GetAccountAuthorizationDetails")), (4, 4));
+        assert_eq!((swept.reads, swept.writes), (READS_OF_ISSUER + 4 + 4, 0), "{swept:?}");
+    });
+}
+
+#[test]
+fn a_role_among_thousands_of_others_is_read_by_itself() {
+    in_paused_time(async {
+        let model = large_model();
+        put_foreign_roles(&model, 3_000);
+        let mut life = Life::new(&model, many(INFRA, 1));
+        until_verified(&mut life).await;
+        let swept = calls_of_a_pass(&mut life).await;
+        assert_eq!((swept.of("iam:ListRoles"), swept.of("iam:GetAccountAuthorizationDetails")), (4, 0));
+        assert_eq!((swept.of("iam:GetRole"), swept.of("iam:GetRolePolicy")), (1, 1));
+        assert!(model.role(ACCOUNT, &role_of("c0000")).is_some());
+    });
+}

@@ -1,0 +1,239 @@
+//! A ClusterIdentity is deleted: with `Delete` all that is its own goes in order, with `Retain` nothing does, and what is
+//! someone else's is never touched.
+
+use serde_json::Value;
+
+use super::adoption::{create_bucket, create_provider, tag_bucket};
+use super::ended::{
+    DELETE, SETTLED, assert_all_gone, assert_all_there, assert_in_order, assert_says_what_to_do, await_finalizer,
+    await_gone, await_held, await_no_role, delete, deletion_of_role, finalizers, foreign_issuer, foreign_role,
+    has_secret, mark, patch_spec, ready, specify,
+};
+use super::scene::{SOON, Scene, said};
+use super::support::{Fault, Kind, aws_state, eventually};
+use super::written::taken;
+
+#[test]
+fn all_that_is_ours_goes_in_order_and_nothing_else() {
+    let scene = ready("end", DELETE, &["a", "b"]);
+    assert_eq!(finalizers(&scene), ["rolecall.dev/teardown"]);
+    // Someone's role whose name begins as ours do, and a cluster whose name begins as ours does.
+    let (stranger, neighbour) = ("end-of-the-day", "end-y-ns-c-creds");
+    foreign_role(stranger, &[("team".into(), "blue".into())]);
+    foreign_role(neighbour, &[mark("end-y")]);
+    let provider = foreign_issuer("end-y");
+    let look = || {
+        let roles = [stranger, neighbour].map(aws_state::role);
+        (roles, aws_state::provider(&provider), aws_state::bucket("end-y-oidc"))
+    };
+    let before = look();
+    assert!(before.0.iter().all(Option::is_some) && before.1.is_some() && before.2.is_some());
+
+    // As a user does it: kubectl returns once the object is gone.
+    scene.cluster.kubectl_ok(&["delete", "cid", "end", "-n", "end", "--timeout=60s"]);
+    assert_all_gone(&scene, &["a", "b"]);
+    assert_eq!(look(), before);
+    for request in ["a", "b"] {
+        let object = scene.request_object(request);
+        assert_eq!(said(&object, "Ready", "status"), "False");
+        assert_eq!(said(&object, "Ready", "reason"), "NoClusterIdentity");
+        assert_eq!(
+            said(&object, "Ready", "message"),
+            "the ClusterIdentity end/end was deleted; nobody serves this request"
+        );
+        assert_eq!(object["status"]["provisioned"], false);
+        assert_eq!(object["status"]["providerStatus"], Value::Null);
+    }
+    eventually(SOON, "the event that it was let go", || {
+        let events = scene.cluster.kubectl_ok(&["get", "events", "-n", "end", "-o", "jsonpath={.items[*].reason}"]);
+        if events.contains("LetGo") { Ok(()) } else { Err(events) }
+    });
+
+    // The same again under the same name is a cluster like any other.
+    scene.proxy.reset_counts();
+    specify(&scene, DELETE);
+    scene.await_condition("Ready", "True");
+    scene.await_request("a", "Ready", "True");
+    assert_all_there(&scene, &["a", "b"]);
+}
+
+#[test]
+fn retain_leaves_everything_and_never_sets_a_finalizer() {
+    let scene = ready("end-retain", "", &["a"]);
+    scene.passes(2);
+    assert_eq!(finalizers(&scene), [""; 0]);
+    delete(&scene);
+    await_gone(&scene);
+    // A pass over what is gone: there is none to wait for, but the operator is alive and idle.
+    assert_eq!(scene.operator().http_get("/healthz").0, 200);
+    assert_eq!(scene.proxy.write_ops(), [""; 0]);
+    assert_all_there(&scene, &["a"]);
+    assert!(has_secret(&scene, "a"));
+    let patched = scene.cluster.changes_by("end-retain");
+    let objects = patched.iter().filter(|write| write.resource == "clusteridentities" && write.subresource != "status");
+    assert_eq!(objects.count(), 0, "only status was ever written: {patched:?}");
+}
+
+#[test]
+fn the_finalizer_comes_and_goes_with_the_policy() {
+    let mut scene = Scene::new("end-flip");
+    specify(&scene, "  deletionPolicy: Delete\n  managementPolicy: Observe\n");
+    scene.request("a");
+    scene.start_with(&SETTLED, &[]);
+    scene.await_passes(2.0);
+    assert_eq!(finalizers(&scene), [""; 0], "who only observes deletes nothing");
+    specify(&scene, DELETE);
+    scene.await_condition("Ready", "True");
+    await_finalizer(&scene, true);
+    // Someone else's finalizer is theirs to take back.
+    let patch = r#"{"metadata":{"finalizers":["rolecall.dev/teardown","example.org/mine"]}}"#;
+    scene.cluster.kubectl_ok(&["patch", "cid", "end-flip", "-n", "end-flip", "--type=merge", "-p", patch]);
+    specify(&scene, "");
+    eventually(SOON, "our finalizer to be taken back", || match finalizers(&scene) {
+        found if found == ["example.org/mine"] => Ok(()),
+        found => Err(format!("{found:?}")),
+    });
+    let patch = r#"{"metadata":{"finalizers":[]}}"#;
+    scene.cluster.kubectl_ok(&["patch", "cid", "end-flip", "-n", "end-flip", "--type=merge", "-p", patch]);
+    specify(&scene, "  deletionPolicy: Delete\n");
+    await_finalizer(&scene, true);
+    specify(&scene, "  deletionPolicy: Delete\n  managementPolicy: Observe\n");
+    await_finalizer(&scene, false);
+    scene.proxy.reset_counts();
+    delete(&scene);
+    await_gone(&scene);
+    assert_eq!(scene.proxy.write_ops(), [""; 0]);
+    assert_all_there(&scene, &["a"]);
+}
+
+#[test]
+fn retain_lets_go_what_hangs() {
+    let scene = ready("end-hangs", DELETE, &["a", "b"]);
+    let role = scene.role_name("a");
+    scene.proxy.inject(Fault::always("iam:DeleteRole", Kind::AccessDenied).concerning(&role));
+    delete(&scene);
+    let message = await_held(&scene, &["iam:DeleteRole", &role, "was denied"]);
+    assert_says_what_to_do(&message);
+    let object = scene.identity_object();
+    assert_eq!(said(&object, "Stalled", "status"), "True");
+    assert_eq!(said(&object, "OperatorPermissionsSufficient", "message"), "missing: iam:DeleteRole");
+    // The other role went, and the issuer stays as long as a role does.
+    await_no_role(&scene, "b");
+    assert_all_there(&scene, &["a"]);
+    scene.await_request("a", "Ready", "False");
+
+    patch_spec(&scene, r#"{"deletionPolicy":"Retain"}"#);
+    await_gone(&scene);
+    assert_all_there(&scene, &["a"]);
+    let mut went = deletion_of_role(&scene, "b").to_vec();
+    went.insert(0, format!("iam:DeleteRolePolicy {role}"));
+    went.sort();
+    assert_eq!(taken(&scene.proxy.calls()), went);
+}
+
+/// A deletion that fails for a while goes on where it was.
+#[test]
+fn a_failure_holds_what_comes_after_and_heals() {
+    let scene = ready("end-heals", DELETE, &["a"]);
+    for op in [
+        "iam:DeleteRolePolicy",
+        "iam:DeleteRole",
+        "iam:DeleteOpenIDConnectProvider",
+        "s3:DeleteObject",
+        "s3:DeleteBucket",
+    ] {
+        scene.proxy.inject(Fault::times(2, op, Kind::AccessDenied));
+        scene.proxy.inject(Fault::once(op, Kind::LostAnswer));
+    }
+    delete(&scene);
+    await_gone(&scene);
+    assert_in_order(&taken_calls(&scene));
+    assert!(aws_state::role(&scene.role_name("a")).is_none() && aws_state::bucket(&scene.bucket()).is_none());
+    assert!(aws_state::provider(&scene.provider_arn()).is_none());
+}
+
+fn taken_calls(scene: &Scene) -> Vec<super::support::Call> {
+    scene.proxy.calls().into_iter().filter(|call| call.forwarded).collect()
+}
+
+/// What stood in the way of our names from the beginning, with and without an issuer of our own beside it.
+#[test]
+fn what_stood_in_the_way_outlives_us() {
+    let mut scene = Scene::new("end-way");
+    let (role, bucket) = (scene.role_name("a"), scene.bucket());
+    foreign_role(&role, &[mark("end-wa")]);
+    create_bucket(&bucket);
+    tag_bucket(&bucket, &[mark("another")]);
+    create_provider(&format!("https://{}", scene.issuer_host()), &["mine"]);
+    let look = || (aws_state::role(&role), aws_state::bucket(&bucket), aws_state::provider(&scene.provider_arn()));
+    let before = look();
+    specify(&scene, DELETE);
+    scene.request("a");
+    scene.start_with(&SETTLED, &[]);
+    scene.await_request("a", "Conflict", "True");
+    scene.await_condition("Stalled", "True");
+    delete(&scene);
+    await_gone(&scene);
+    let look = || (aws_state::role(&role), aws_state::bucket(&bucket), aws_state::provider(&scene.provider_arn()));
+    assert_eq!(look(), before);
+    assert_eq!(scene.proxy.write_ops(), [""; 0]);
+}
+
+#[test]
+fn a_foreign_role_and_provider_outlive_our_bucket() {
+    let mut scene = Scene::new("end-beside");
+    let role = scene.role_name("a");
+    foreign_role(&role, &[("team".into(), "blue".into())]);
+    create_provider(&format!("https://{}", scene.issuer_host()), &["mine"]);
+    let before = (aws_state::role(&role), aws_state::provider(&scene.provider_arn()));
+    specify(&scene, DELETE);
+    scene.request("a");
+    scene.request("b");
+    scene.start_with(&SETTLED, &[]);
+    scene.await_request("b", "Ready", "True");
+    scene.await_request("a", "Conflict", "True");
+    scene.await_condition("IssuerPublished", "True");
+    scene.proxy.reset_counts();
+    delete(&scene);
+    await_gone(&scene);
+    assert_in_order(&scene.proxy.calls());
+    assert_eq!((aws_state::role(&role), aws_state::provider(&scene.provider_arn())), before);
+    assert!(aws_state::bucket(&scene.bucket()).is_none() && aws_state::role(&scene.role_name("b")).is_none());
+}
+
+/// Another account's bucket of our name cannot even be looked at, and holds nobody up.
+#[test]
+fn another_accounts_bucket_holds_nothing_up() {
+    let mut scene = Scene::new("end-theirs");
+    scene.proxy.inject(Fault::always("s3:*", Kind::AccessDenied));
+    specify(&scene, DELETE);
+    scene.request("a");
+    scene.start_with(&SETTLED, &[]);
+    scene.await_request("a", "Ready", "True");
+    scene.proxy.reset_counts();
+    delete(&scene);
+    await_gone(&scene);
+    assert_eq!(taken(&scene.proxy.calls()).len(), 2, "{:?}", scene.proxy.write_ops());
+    assert!(aws_state::role(&scene.role_name("a")).is_none());
+}
+
+/// Two of one name: the younger has made nothing, and takes nothing along.
+#[test]
+fn a_refused_identity_takes_nothing_along() {
+    let scene = ready("end-twin", DELETE, &["a"]);
+    let twin = scene.identity_yaml(DELETE).replacen("{name: end-twin,", "{name: younger,", 1);
+    // Both are of the same second, perhaps; then the name decides, and `end-twin` comes first.
+    scene.cluster.apply_ok(&twin);
+    let args = ["cid", "younger", "-n", "end-twin"];
+    eventually(SOON, "the younger to be refused", || {
+        let object = scene.cluster.get_json(&args);
+        let reason = said(&object, "Ready", "reason");
+        if reason == "DuplicateInfraName" { Ok(()) } else { Err(reason) }
+    });
+    scene.proxy.reset_counts();
+    scene.cluster.kubectl_ok(&["delete", "cid", "younger", "-n", "end-twin", "--timeout=60s"]);
+    assert_eq!(scene.proxy.write_ops(), [""; 0]);
+    assert_all_there(&scene, &["a"]);
+    scene.await_request("a", "Ready", "True");
+    assert!(has_secret(&scene, "a"));
+}

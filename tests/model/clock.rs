@@ -1,0 +1,53 @@
+//! The model's time: tokio's, so that `tokio::time::pause` and `advance` move it, with a date of its own.
+
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_async::time::TimeSource;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+/// A clock that started at the wall clock's time and goes on with tokio's.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    started: Instant,
+    epoch: SystemTime,
+}
+
+/// When a call is carried out, and how long what it replaces is remembered for stale reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    pub now: Instant,
+    /// How far back a read may look. Zero: what the resource was is forgotten.
+    pub keep: Duration,
+}
+
+impl Clock {
+    pub fn start() -> Self {
+        Clock { started: Instant::now(), epoch: SystemTime::now() }
+    }
+
+    /// The date at an instant.
+    pub fn date(self, at: Instant) -> SystemTime {
+        self.epoch + at.saturating_duration_since(self.started)
+    }
+
+    /// `2026-01-31T12:00:00Z`, as IAM and STS write dates.
+    pub fn iso(self, at: Instant) -> String {
+        self.stamp(at).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// `Sat, 31 Jan 2026 12:00:00 GMT`, as HTTP headers have it.
+    pub fn http(self, at: Instant) -> String {
+        self.stamp(at).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+    }
+
+    fn stamp(self, at: Instant) -> Timestamp {
+        Timestamp::try_from(self.date(at)).expect("a date that can be written")
+    }
+}
+
+impl TimeSource for Clock {
+    fn now(&self) -> SystemTime {
+        self.date(Instant::now())
+    }
+}

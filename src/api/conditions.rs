@@ -36,3 +36,10 @@ pub const CREDENTIALS_PROVISION_FAILURE: &str = "CredentialsProvisionFailure";
 pub const IGNORED: &str = "Ignored";
 /// Upstream: the operator's AWS identity lacks permissions for this request.
 pub const INSUFFICIENT_CLOUD_CREDS: &str = "InsufficientCloudCreds";
+
+/// Roles grant more than their requests ask for, because an UpgradeCheck says so. Absent when not true on a ClusterIdentity.
+pub const PRE_GRANTED: &str = "PreGranted";
+/// The live roles grant all that the target release needs.
+pub const UPGRADE_READY: &str = "UpgradeReady";
+/// The CloudCredential's annotation is in step with the verdict.
+pub const ANNOTATED: &str = "CloudCredentialAnnotated";

@@ -162,6 +162,9 @@ pub struct AwsProviderStatus {
     /// The fields that differ from what was last made true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<super::cluster_identity::DriftEntry>,
+    /// What the live role grants and neither the request nor an UpgradeCheck asks for. It is reported, never taken away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub surplus: Vec<super::upgrade_check::SurplusPart>,
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -1,5 +1,7 @@
 //! Executes a plan. Everything that is ever written, to AWS or to a target cluster, is written from here.
 
+pub mod annotation;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{FutureExt, StreamExt, stream};

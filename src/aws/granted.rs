@@ -1,12 +1,13 @@
 //! Reads all that roles are granted: inline and attached policies, and the boundary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
 use super::Session;
-use super::snapshot::{Freshness, ListedRole, RoleDetails};
-use crate::observed::Fault;
+use super::observe::found;
+use super::snapshot::{Freshness, ListedRole, RoleDetails, listed};
+use crate::observed::{Fault, FaultClass};
 use crate::plan::upgrade::LiveRole;
 use crate::policy::Document;
 use crate::policy::coverage::{Granted, Source};
@@ -18,25 +19,74 @@ pub struct GrantedRole {
     pub live: LiveRole,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// Its path.
+    pub path: String,
     /// Its description.
     pub description: String,
 }
 
-/// The roles whose names begin so, by name in lower case. A role that cannot be read says why.
+/// The roles whose names begin so, by name in lower case; where the account may not be listed, those that are named. A
+/// role that cannot be read says why.
 pub async fn granted_roles(
     session: &Session,
     prefix: &str,
+    named: &BTreeSet<String>,
     not_before: Instant,
-) -> Result<BTreeMap<String, Result<GrantedRole, String>>, Fault> {
-    let snapshot = session.account.snapshot(&session.clients, prefix, Freshness { not_before }).await?;
+) -> Result<GrantedRoles, Fault> {
+    let account = &session.account;
     let mut managed = Managed::default();
-    let mut roles = BTreeMap::new();
+    let mut roles = GrantedRoles::new();
+    let snapshot = match account.snapshot(&session.clients, prefix, Freshness { not_before }).await {
+        Ok(snapshot) => snapshot,
+        Err(fault) if fault.class == FaultClass::Denied => {
+            for name in named {
+                roles.extend(apart(session, name, &mut managed).await);
+            }
+            return Ok(roles);
+        }
+        Err(fault) => return Err(fault),
+    };
+    let written = account.written_since(prefix, snapshot.begun());
     for role in snapshot.beginning_with(prefix) {
-        let read = match &role.detail {
-            Some(details) => Ok(of_listing(session, role, details, &mut managed).await),
-            None => one(session, role, &mut managed).await.map_err(|fault| fault.to_string()),
-        };
-        roles.insert(role.name.to_ascii_lowercase(), read);
+        let key = role.name.to_ascii_lowercase();
+        match &role.detail {
+            _ if written.contains_key(&key) => {}
+            Some(details) => {
+                roles.insert(key, Ok(of_listing(session, role, details, &mut managed).await));
+            }
+            None => roles.extend(apart(session, &role.name, &mut managed).await),
+        }
+    }
+    for name in written.keys() {
+        roles.extend(apart(session, name, &mut managed).await);
+    }
+    Ok(roles)
+}
+
+/// Roles with all that they are granted, or why that cannot be told.
+pub type GrantedRoles = BTreeMap<String, Result<GrantedRole, String>>;
+
+/// Those of the roles of the last listing that are granted more than by the inline policy of their own name, or of which
+/// that is not as it should be: the names in `wrong`, in lower case. What has just been written, and what is only known one
+/// by one, is left out: nothing is asked of AWS but for managed policies.
+pub async fn roles_with_more(
+    session: &Session,
+    prefix: &str,
+    not_before: Instant,
+    wrong: &BTreeSet<String>,
+) -> Result<GrantedRoles, Fault> {
+    let account = &session.account;
+    let snapshot = account.snapshot(&session.clients, prefix, Freshness { not_before }).await?;
+    let written = account.written_since(prefix, snapshot.begun());
+    let mut managed = Managed::default();
+    let mut roles = GrantedRoles::new();
+    for role in snapshot.beginning_with(prefix) {
+        let key = role.name.to_ascii_lowercase();
+        let Some(details) = role.detail.as_ref().filter(|_| !written.contains_key(&key)) else { continue };
+        let more = !details.attached.is_empty() || details.inline.iter().any(|(policy, _)| *policy != role.name);
+        if more || wrong.contains(&key) {
+            roles.insert(key, Ok(of_listing(session, role, details, &mut managed).await));
+        }
     }
     Ok(roles)
 }
@@ -83,6 +133,7 @@ async fn of_listing(session: &Session, role: &ListedRole, details: &RoleDetails,
     GrantedRole {
         live: LiveRole { name: role.name.clone(), trust, granted: Granted { identity, boundary } },
         tags: details.tags.clone(),
+        path: role.path.clone(),
         description: role.description.clone(),
     }
 }
@@ -91,23 +142,25 @@ fn inline(name: &str, text: &str) -> Source {
     Source { name: format!("inline policy {name}"), document: parse(text) }
 }
 
-/// A role whose details the listing does not have.
-async fn one(session: &Session, listed: &ListedRole, managed: &mut Managed) -> Result<GrantedRole, Fault> {
-    let (account, iam, name) = (&session.account, &session.clients.iam, &listed.name);
+/// A role whose details the listing does not have; nothing when there is none.
+async fn apart(session: &Session, name: &str, managed: &mut Managed) -> Option<(String, Result<GrantedRole, String>)> {
+    let read = one(session, name, managed).await.map_err(|fault| fault.to_string()).transpose()?;
+    Some((name.to_ascii_lowercase(), read))
+}
+
+async fn one(session: &Session, name: &str, managed: &mut Managed) -> Result<Option<GrantedRole>, Fault> {
+    let (account, iam) = (&session.account, &session.clients.iam);
     let target = format!("role {name}");
     let call = iam.get_role().role_name(name);
-    let role = account.read("iam:GetRole", &target, || call.clone().send()).await?.role;
+    let answer = found(account.read("iam:GetRole", &target, || call.clone().send()).await)?;
+    let Some(role) = answer.and_then(|answer| answer.role) else { return Ok(None) };
     let mut details = RoleDetails {
-        tags: BTreeMap::new(),
-        boundary: None,
+        tags: role.tags().iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
+        boundary: role.permissions_boundary.as_ref().and_then(|boundary| boundary.permissions_boundary_arn.clone()),
         inline: Vec::new(),
         attached: Vec::new(),
         instance_profiles: Vec::new(),
     };
-    if let Some(role) = role {
-        details.tags = role.tags().iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
-        details.boundary = role.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn);
-    }
     // IAM allows at most 20 attached policies and, in 10,240 characters, far fewer inline ones than a page holds.
     let call = iam.list_role_policies().role_name(name);
     let names = account.read("iam:ListRolePolicies", &target, || call.clone().send()).await?.policy_names;
@@ -120,5 +173,5 @@ async fn one(session: &Session, listed: &ListedRole, managed: &mut Managed) -> R
     let attached = account.read("iam:ListAttachedRolePolicies", &target, || call.clone().send()).await?;
     let attached = attached.attached_policies.unwrap_or_default();
     details.attached = attached.into_iter().filter_map(|policy| policy.policy_arn).collect();
-    Ok(of_listing(session, listed, &details, managed).await)
+    Ok(Some(of_listing(session, &listed(role), &details, managed).await))
 }

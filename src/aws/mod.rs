@@ -10,6 +10,7 @@ pub mod granted;
 pub mod meter;
 pub mod observe;
 pub mod roles;
+pub mod simulate;
 pub mod snapshot;
 
 pub use account::Account;

@@ -221,7 +221,8 @@ impl Account {
     }
 }
 
-fn listed(role: Role) -> ListedRole {
+/// A role as a listing, or an answer about it alone, tells it.
+pub(super) fn listed(role: Role) -> ListedRole {
     ListedRole {
         name: role.role_name,
         path: role.path,

@@ -8,7 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 
 use super::printer;
-use crate::api::{ClusterIdentity, CredentialsRequest};
+use crate::api::{ClusterIdentity, CredentialsRequest, UpgradeCheck};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -18,7 +18,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    for crd in [ClusterIdentity::crd(), CredentialsRequest::crd()] {
+    for crd in [ClusterIdentity::crd(), CredentialsRequest::crd(), UpgradeCheck::crd()] {
         let name = crd.metadata.name.clone().unwrap_or_default();
         let yaml = to_yaml(&crd).with_context(|| format!("cannot write {name} as YAML"))?;
         match &args.dir {

@@ -88,6 +88,7 @@ async fn show(
         remembered_keys: Vec::new(),
         requests: manifests.into_iter().map(Manifest::into_input).collect(),
         now: Timestamp::now(),
+        pre_grants: Vec::new(),
     };
     let desired = desire(&inputs)?;
     let aws = Box::pin(observe::observe(&session, &desired, None, Instant::now())).await;

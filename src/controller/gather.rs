@@ -115,6 +115,7 @@ pub fn inputs(
         keys,
         remembered_keys: remembered_keys.collect(),
         requests,
+        pre_grants: Vec::new(),
         now,
     }
 }

@@ -1,5 +1,6 @@
 //! Triggers and wiring: what is watched, who leads, when a pass is made, how the process ends.
 
+mod checks;
 mod gather;
 mod history;
 pub mod metrics;
@@ -32,9 +33,10 @@ use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ClusterIdentity, CredentialsRequest};
+use crate::api::{ClusterIdentity, CredentialsRequest, UpgradeCheck};
 use crate::aws::anonymous::AnonymousReader;
 use crate::aws::{Connection, snapshot};
+use checks::Releases;
 use gather::full_name;
 use history::History;
 use metrics::{Metrics, Standing};
@@ -185,20 +187,24 @@ async fn patience(stop: &CancellationToken, leads: &AtomicBool) {
 /// How long a pass may go on after the process was asked to stop.
 const SHUTDOWN: Duration = Duration::from_secs(20);
 
-/// Waits until both kinds are served, saying so instead of dying.
+/// Waits until all kinds are served, saying so instead of dying.
 async fn wait_for_crds(client: &Client, settings: &Settings, readiness: &Readiness) {
     loop {
         let identities: Api<ClusterIdentity> = settings.served(client);
         let requests: Api<CredentialsRequest> = Api::all(client.clone());
+        let checks: Api<UpgradeCheck> = settings.served(client);
         let one = ListParams::default().limit(1);
-        let answers = async { tokio::join!(identities.list_metadata(&one), requests.list_metadata(&one)) };
-        let Ok((identities, requests)) = tokio::time::timeout(FIRST_LISTS, answers).await else {
+        let answers = async {
+            tokio::join!(identities.list_metadata(&one), requests.list_metadata(&one), checks.list_metadata(&one))
+        };
+        let Ok((identities, requests, checks)) = tokio::time::timeout(FIRST_LISTS, answers).await else {
             readiness.waiting("waiting for the API server, which takes requests and does not answer".into());
             continue;
         };
         let missing = [
             ("clusteridentities.rolecall.dev", identities.err()),
             ("credentialsrequests.cloudcredential.openshift.io", requests.err()),
+            ("upgradechecks.rolecall.dev", checks.err()),
         ]
         .into_iter()
         .find_map(|(crd, error)| error.map(|error| (crd, error)));
@@ -244,7 +250,7 @@ async fn lead(
     let api: Api<GuardedIdentity> = settings.served(&client);
     let (identities, writer) = store();
     let (triggers, triggered) = mpsc::unbounded_channel();
-    let (stores, mut watching) = watches::start(&client, identities.clone(), &triggers);
+    let (stores, mut watching) = watches::start(&client, identities.clone(), settings.served(&client), &triggers);
     // Our own writes of status bring no news; finalizers and annotations do.
     let news = predicates::generation
         .combine(predicates::annotations)
@@ -258,6 +264,7 @@ async fn lead(
         shared: Arc::new(Shared {
             aws: Connection::new(metrics.aws.clone()).await,
             reader: AnonymousReader::new(),
+            releases: Releases::new(client.clone(), triggers),
             publisher: Publisher::new(client.clone(), settings.instance.clone()),
             stores: stores.clone(),
             secrets: tokio::sync::Mutex::default(),
@@ -273,6 +280,7 @@ async fn lead(
         filled: tokio::sync::OnceCell::new(),
     });
     let context_of_filling = context.clone();
+    let strays = checks::tend_strays(context.shared.clone());
     let known = stores.clone();
     context.metrics.set_known(move || known.well_formed().iter().map(full_name).collect());
     let triggered = futures::stream::unfold(triggered, |mut triggered| async move {
@@ -297,7 +305,7 @@ async fn lead(
             context_of_filling.until_filled().await;
             readiness.ready();
         }
-        futures::future::pending::<()>().await;
+        strays.await;
     };
     let watches = futures::future::select_all(watching.iter_mut());
     let result = tokio::select! {
@@ -320,7 +328,7 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
         }
     };
     let doomed = identity.metadata.deletion_timestamp.is_some();
-    if doomed && !crate::kubernetes::finalizer::is_set(identity) {
+    if doomed && !crate::kubernetes::finalizer::TEARDOWN.is_set(identity) {
         return Ok(Action::await_change());
     }
     let mut identity = identity.clone();
@@ -426,6 +434,7 @@ async fn until_filled(stores: &Stores) {
     let filled = tokio::join!(
         stores.identities.wait_until_ready(),
         stores.requests.wait_until_ready(),
+        stores.checks.wait_until_ready(),
         stores.namespaces.wait_until_ready(),
         stores.secrets.wait_until_ready(),
     );

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::Mutex;
 
+use super::checks::{self, Check, Live, Releases};
 use super::gather::{self, Requests, full_name};
 use super::outcome::Outcome;
 use super::publish::Publisher;
@@ -43,6 +44,8 @@ pub struct Shared {
     pub reader: AnonymousReader,
     /// The stores of the watches.
     pub stores: Stores,
+    /// The releases that UpgradeChecks are about.
+    pub releases: Releases,
     /// Writes statuses and events.
     pub publisher: Publisher,
     /// Secrets as they were last read, valid while their resource version is that of the watch. Values are not in it.
@@ -112,15 +115,17 @@ pub async fn pass(
     teardown::keep_finalizer(shared, identity).await?;
     let mut requests = gather::requests(&shared.stores, identity);
     requests.objects.values_mut().for_each(|request| shared.publisher.freshen(request));
-    match Box::pin(look_and_act(shared, identity, &requests, not_before, now)).await {
-        Ok((desired, evidence)) => {
+    let checks = Box::pin(checks::gather(shared, identity)).await;
+    match Box::pin(look_and_act(shared, identity, &requests, &checks, not_before, now)).await {
+        Ok((desired, evidence, live)) => {
             let states = states(&desired, &evidence);
             let outcome = outcome(&evidence, &states);
             let previous = identity.status.clone().unwrap_or_default();
             let generation = identity.metadata.generation;
             let next = status::after_pass(&previous, generation, &desired, &evidence, &states, &outcome, now);
-            let written = tell_requests(shared, &requests, &states, evidence.plan(), now).await;
+            let written = tell_requests(shared, &requests, &states, evidence.plan(), &live, now).await;
             shared.publisher.identity(identity, &previous, &next, &evidence).await.and(written)?;
+            Box::pin(checks::tell(shared, identity, &desired, checks, live, now)).await?;
             let due = status::next_retirement(&desired);
             Ok(Ended { outcome, ready: status::ready(&next), due, drifted: evidence.plan().drift().count() })
         }
@@ -137,11 +142,12 @@ async fn tell_requests(
     requests: &Requests,
     states: &[RequestState<'_>],
     plan: &Plan,
+    live: &Live,
     now: Timestamp,
 ) -> Result<(), kube::Error> {
     // By number and boxed: the compiler cannot see through a stream of borrowing futures that they may be sent.
     stream::iter(0..states.len())
-        .map(|at| tell_request(shared, requests, &states[at], plan, now).boxed())
+        .map(|at| tell_request(shared, requests, &states[at], plan, live, now).boxed())
         .buffer_unordered(SIDE_BY_SIDE)
         .fold(Ok(()), |all, one| std::future::ready(all.and(one)))
         .await
@@ -152,12 +158,13 @@ async fn tell_request(
     requests: &Requests,
     state: &RequestState<'_>,
     plan: &Plan,
+    live: &Live,
     now: Timestamp,
 ) -> Result<(), kube::Error> {
     let request = requests.objects.get(state.id).filter(|_| !state.belongs_to_another());
     let Some(request) = request else { return Ok(()) };
     let previous = request.status.clone().unwrap_or_default();
-    let next = request_status::after_pass(&previous, request.metadata.generation, state, plan, now);
+    let next = request_status::after_pass(&previous, request.metadata.generation, state, (plan, live), now);
     shared.publisher.request(request, &previous, &next).await
 }
 
@@ -181,6 +188,7 @@ pub async fn given_up(
     let previous = identity.status.clone().unwrap_or_default();
     let next = status::without_plan(&previous, identity.metadata.generation, &outcome, message, now);
     shared.publisher.identity_refused(identity, &previous, &next).await?;
+    checks::tell_unread(shared, identity, &outcome, message, now).await?;
     Ok(Ended { outcome, ready: status::ready(&next), due: None, drifted: 0 })
 }
 
@@ -196,9 +204,10 @@ async fn look_and_act(
     shared: &Arc<Shared>,
     identity: &ClusterIdentity,
     requests: &Requests,
+    checks: &[Check],
     not_before: tokio::time::Instant,
     now: Timestamp,
-) -> Result<(Desired, Evidence), Outcome> {
+) -> Result<(Desired, Evidence, Live), Outcome> {
     gather::refuse_duplicate(&shared.stores, identity).map_err(Outcome::Refused)?;
     let namespace = identity.metadata.namespace.clone().unwrap_or_default();
     let access = Access::of(&identity.spec);
@@ -208,11 +217,13 @@ async fn look_and_act(
     );
     let session = opened.map_err(Outcome::NoAccount)?;
     let inputs = gather::inputs(identity, &session.account.id, keys, requests.inputs.clone(), now);
+    let inputs = Inputs { pre_grants: checks::pre_grants(checks, identity), ..inputs };
     let desired = desire_within_quota(shared, &session, inputs).await.map_err(Outcome::Refused)?;
     let prior = gather::prior(identity, &requests.objects);
     let prior = Prior { settling: shared.settling_of(identity, now), ..prior };
     let mut observed = Box::pin(look(shared, &session, &desired, &prior, not_before)).await;
     observed.keys_unread = keys_unread;
+    let listed = observed.leftovers.roles.known().is_ok();
     let plan = plan(&desired, &observed, &prior);
     let evidence = carry_out(&Targets { aws: &session, cluster: Some(&shared.client) }, plan).await;
     // A pass may take longer than reads lag: what it made last is as young as its end.
@@ -225,7 +236,8 @@ async fn look_and_act(
         }
     }
     drop(known);
-    Ok((desired, evidence))
+    let live = Box::pin(checks::judge(&session, &desired, evidence.plan(), identity, checks, listed, not_before)).await;
+    Ok((desired, evidence, live))
 }
 
 /// The account's quota on trust policies is asked for only when AWS's default would refuse one.
@@ -273,7 +285,8 @@ async fn look(
         let fetched = if published { Some(shared.reader.fetch(url).await) } else { None };
         (Box::pin(observe(session, desired, fetched.as_ref(), not_before)).await, fetched)
     };
-    let keys: Vec<SecretKey> = desired.wanted().map(|(_, wanted)| wanted.secret.key.clone()).collect();
+    let keys: Vec<SecretKey> =
+        desired.wanted().filter_map(|(_, wanted)| Some(wanted.secret.as_ref()?.key.clone())).collect();
     let secrets = stream::iter(keys)
         .map(|key| async move {
             let seen = secret(shared, &key).await;

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use super::status::summarise;
 use crate::api::credentials_request::RequestCondition;
 use crate::api::{
-    ClusterIdentity, ClusterIdentityStatus, CredentialsRequest, CredentialsRequestStatus, conditions as types,
+    ClusterIdentity, ClusterIdentityStatus, CredentialsRequest, CredentialsRequestStatus, UpgradeCheck,
+    UpgradeCheckStatus, conditions as types,
 };
 use crate::apply::Evidence;
 use crate::kubernetes::secrets::FIELD_MANAGER;
@@ -125,6 +126,19 @@ impl Publisher {
         Ok(())
     }
 
+    /// Writes the status of an UpgradeCheck, and an event when its verdict turns.
+    pub async fn check(&self, check: &UpgradeCheck, next: &UpgradeCheckStatus) -> Result<(), kube::Error> {
+        let previous = check.status.clone().unwrap_or_default();
+        if previous == *next {
+            return Ok(());
+        }
+        self.write(check, next).await?;
+        let before = said(&previous.conditions, types::UPGRADE_READY);
+        let after = said(&next.conditions, types::UPGRADE_READY);
+        self.ready_event(check, before, after).await;
+        Ok(())
+    }
+
     /// Says that a ClusterIdentity is let go.
     pub async fn let_go_event(&self, identity: &ClusterIdentity, why: &str) {
         self.event(identity, EventType::Normal, "LetGo", why).await;
@@ -162,7 +176,7 @@ impl Publisher {
     {
         let Some(after) = after else { return };
         let turned = before.is_none_or(|before| (before.status, before.reason) != (after.status, after.reason));
-        let in_progress = ["Reconciling", "BeingVerified"].contains(&after.reason);
+        let in_progress = ["Reconciling", "BeingVerified", "ReadingRelease"].contains(&after.reason);
         if turned && !in_progress {
             let type_ = if after.status == "True" { EventType::Normal } else { EventType::Warning };
             self.event(object, type_, after.reason, after.message).await;

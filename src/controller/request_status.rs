@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::checks::Live;
 use super::outcome::{NO_IDENTITY, ignored, is_conflict, refused_is_conflict, refused_reason};
 use super::status::{drift_entry, request_problems, seconds, summarise, why_not};
 use super::verdicts::{RequestState, Standing, Wants};
@@ -70,7 +71,7 @@ pub fn after_pass(
     previous: &CredentialsRequestStatus,
     generation: Option<i64>,
     state: &RequestState<'_>,
-    plan: &Plan,
+    (plan, live): (&Plan, &Live),
     now: Timestamp,
 ) -> CredentialsRequestStatus {
     let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: Vec::new() };
@@ -94,7 +95,7 @@ pub fn after_pass(
         Standing::Wanted(wants) => {
             requested(&mut conditions, wants);
             synced(&mut status, previous, generation, wants, now);
-            status.provider_status = Some(provider_status(previous, state, wants, plan));
+            status.provider_status = Some(provider_status(previous, state, wants, (plan, live)));
         }
     }
     keep_foreign(&mut conditions);
@@ -150,7 +151,7 @@ fn requested(conditions: &mut Conditions<'_>, wants: &Wants<'_>) {
 }
 
 fn upstream(conditions: &mut Conditions<'_>, wants: &Wants<'_>, problems: &[String]) {
-    let namespace = &wants.wanted.secret.key.namespace;
+    let namespace = &wants.wanted.read.secret.namespace;
     let missing = wants.obstacles.iter().any(|obstacle| matches!(obstacle, Obstacle::NamespaceMissing(_)));
     conditions.abnormal(
         types::MISSING_TARGET_NAMESPACE,
@@ -204,7 +205,7 @@ fn provider_status(
     previous: &CredentialsRequestStatus,
     state: &RequestState<'_>,
     wants: &Wants<'_>,
-    plan: &Plan,
+    (plan, live): (&Plan, &Live),
 ) -> serde_json::Value {
     let before = remembered(previous);
     let role = &wants.wanted.role;
@@ -227,9 +228,13 @@ fn provider_status(
             wants.secret_true,
             before.as_ref().and_then(|b| b.verified_secret.clone()),
         ),
-        drift: match before {
-            Some(before) if wants.is_unread() => before.drift,
+        drift: match &before {
+            Some(before) if wants.is_unread() => before.drift.clone(),
             _ => wants.drift().map(drift_entry).collect(),
+        },
+        surplus: match live.surplus.get(state.id) {
+            Some(surplus) => surplus.clone(),
+            None => before.map(|before| before.surplus).unwrap_or_default(),
         },
     };
     serde_json::json!(status)

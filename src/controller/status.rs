@@ -14,6 +14,7 @@ use crate::api::{ClusterIdentityStatus, TEARDOWN_FINALIZER, conditions as types}
 use crate::apply::Evidence;
 use crate::desired::Desired;
 use crate::desired::keys::retire_at;
+use crate::desired::pregrant::Fate;
 use crate::observed::{Fault, FaultClass};
 use crate::plan::drift::cut;
 use crate::plan::{Difference, Obstacle, Plan, Step, Subject, Verification};
@@ -39,22 +40,32 @@ pub fn issuer_part(name: &str) -> Option<Subject> {
 }
 
 /// What a condition is to say; `None` as status is Unknown.
-struct Says {
-    status: Option<bool>,
-    reason: &'static str,
-    message: String,
+pub struct Says {
+    /// The status.
+    pub status: Option<bool>,
+    /// One word.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
 }
 
 /// Writes conditions over those that were there.
-struct Conditions<'a> {
+pub struct Conditions<'a> {
     previous: &'a [Condition],
     generation: Option<i64>,
     now: Timestamp,
-    out: Vec<Condition>,
+    /// The conditions so far.
+    pub out: Vec<Condition>,
 }
 
-impl Conditions<'_> {
-    fn set(&mut self, type_: &str, says: Says) {
+impl<'a> Conditions<'a> {
+    /// No conditions yet.
+    pub const fn over(previous: &'a [Condition], generation: Option<i64>, now: Timestamp) -> Self {
+        Self { previous, generation, now, out: Vec::new() }
+    }
+
+    /// Adds a condition; one that says what it said before is as old as that.
+    pub fn set(&mut self, type_: &str, says: Says) {
         let status = says.status.map_or("Unknown", |yes| if yes { "True" } else { "False" });
         let previous = self.previous.iter().find(|condition| condition.type_ == type_);
         let since = previous.filter(|p| p.status == status).map(|p| p.last_transition_time.clone());
@@ -69,7 +80,7 @@ impl Conditions<'_> {
     }
 
     /// Keeps an older verdict; without one, nothing is known.
-    fn keep(&mut self, type_: &str, reason: &'static str, message: &str) {
+    pub fn keep(&mut self, type_: &str, reason: &'static str, message: &str) {
         match self.previous.iter().find(|condition| condition.type_ == type_) {
             Some(condition) => self.out.push(condition.clone()),
             None => self.set(type_, Says { status: None, reason, message: message.to_owned() }),
@@ -93,12 +104,13 @@ pub fn after_pass(
     }
     let plan = evidence.plan();
     let drift: Vec<DriftEntry> = plan.drift().map(drift_entry).take(MOST_ENTRIES).collect();
-    let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: Vec::new() };
+    let mut conditions = Conditions::over(&previous.conditions, generation, now);
     overall(&mut conditions, outcome, evidence, states);
     issuer(&mut conditions, evidence);
     requests(&mut conditions, states);
     drifted(&mut conditions, &drift);
     orphaned(&mut conditions, desired, evidence.plan());
+    pre_granted(&mut conditions, desired);
     permissions(&mut conditions, evidence);
     freshness(&mut conditions, evidence);
     let pending = match evidence {
@@ -144,7 +156,7 @@ pub fn without_plan(
     message: &str,
     now: Timestamp,
 ) -> ClusterIdentityStatus {
-    let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: Vec::new() };
+    let mut conditions = Conditions::over(&previous.conditions, generation, now);
     let reason = outcome.reason();
     let refused = matches!(outcome, Outcome::Refused(_));
     if refused {
@@ -231,7 +243,7 @@ fn torn(
     message: &str,
     now: Timestamp,
 ) -> ClusterIdentityStatus {
-    let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: Vec::new() };
+    let mut conditions = Conditions::over(&previous.conditions, generation, now);
     conditions.set(types::READY, Says { status: Some(false), reason: DELETING, message: message.to_owned() });
     progress(&mut conditions, outcome, message);
     ClusterIdentityStatus {
@@ -441,6 +453,20 @@ fn orphaned(conditions: &mut Conditions<'_>, desired: &Desired, plan: &Plan) {
     };
     let message = format!("asked for by no request, {fate}: {}", summarise(&plan.orphans));
     conditions.set(types::ORPHANED, Says { status: Some(true), reason, message });
+}
+
+/// What is granted ahead of an upgrade.
+fn pre_granted(conditions: &mut Conditions<'_>, desired: &Desired) {
+    let granted: Vec<String> = desired
+        .pre_granted
+        .iter()
+        .filter(|component| matches!(component.fate, Fate::Granted | Fate::Kept(_)))
+        .map(|component| format!("{} (UpgradeCheck {})", component.secret, component.check))
+        .collect();
+    if !granted.is_empty() {
+        let message = format!("granted more than the requests in force ask for: {}", summarise(&granted));
+        conditions.set(types::PRE_GRANTED, Says { status: Some(true), reason: "Granted", message });
+    }
 }
 
 fn permissions(conditions: &mut Conditions<'_>, evidence: &Evidence) {

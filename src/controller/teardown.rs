@@ -18,7 +18,7 @@ use crate::apply::{Evidence, Targets, carry_out};
 use crate::aws::observe::observe_teardown;
 use crate::aws::{Access, Session};
 use crate::desired;
-use crate::kubernetes::finalizer;
+use crate::kubernetes::finalizer::TEARDOWN;
 use crate::plan::{Prior, teardown};
 
 /// Whether deleting the object is to take what it owns along.
@@ -29,9 +29,9 @@ pub fn is_wanted(identity: &ClusterIdentity) -> bool {
 
 /// Sets the finalizer before anything is made, and takes it back when the spec no longer asks for it.
 pub async fn keep_finalizer(shared: &Shared, identity: &ClusterIdentity) -> Result<(), kube::Error> {
-    match (is_wanted(identity), finalizer::is_set(identity)) {
-        (true, false) => finalizer::set(&shared.client, identity).await,
-        (false, true) => finalizer::take_back(&shared.client, identity).await,
+    match (is_wanted(identity), TEARDOWN.is_set(identity)) {
+        (true, false) => TEARDOWN.set(&shared.client, identity).await,
+        (false, true) => TEARDOWN.take_back(&shared.client, identity).await,
         _ => Ok(()),
     }
 }
@@ -133,7 +133,7 @@ async fn let_go(
     now: Timestamp,
 ) -> Result<Ended, kube::Error> {
     tell_requests(shared, identity, now).await?;
-    finalizer::take_back(&shared.client, identity).await?;
+    TEARDOWN.take_back(&shared.client, identity).await?;
     shared.forget(identity).await;
     shared.publisher.let_go_event(identity, why).await;
     tracing::info!(identity = full_name(identity), why, "let go");

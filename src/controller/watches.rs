@@ -14,7 +14,7 @@ use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
-use crate::api::{ClusterIdentity, CredentialsRequest, SIGNING_KEY_LABEL};
+use crate::api::{ClusterIdentity, CredentialsRequest, RELEASE_LABEL, SIGNING_KEY_LABEL, UpgradeCheck};
 use crate::desired::secret::{IDENTITY_ANNOTATION, MANAGED_BY_LABEL, SecretKey};
 use crate::observed::LeftoverSecret;
 
@@ -22,6 +22,8 @@ use crate::observed::LeftoverSecret;
 pub type GuardedIdentity = DeserializeGuard<ClusterIdentity>;
 /// A CredentialsRequest as it is watched.
 pub type GuardedRequest = DeserializeGuard<CredentialsRequest>;
+/// An UpgradeCheck as it is watched.
+pub type GuardedCheck = DeserializeGuard<UpgradeCheck>;
 /// What a pass is triggered for.
 pub type IdentityRef = ObjectRef<GuardedIdentity>;
 
@@ -32,6 +34,8 @@ pub struct Stores {
     pub identities: Store<GuardedIdentity>,
     /// All CredentialsRequests.
     pub requests: Store<GuardedRequest>,
+    /// All UpgradeChecks.
+    pub checks: Store<GuardedCheck>,
     /// All namespaces, their metadata alone.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// The Secrets that carry our label, their metadata alone: contents never enter a cache.
@@ -75,8 +79,21 @@ impl Stores {
 
     /// The ClusterIdentities that an object of this namespace with these labels would belong to, as a request.
     fn selecting(&self, namespace: &str, labels: &std::collections::BTreeMap<String, String>) -> Vec<IdentityRef> {
-        let matching = |identity: &ClusterIdentity| selects(identity, namespace, labels);
+        // A candidate is read by UpgradeChecks, whatever labels the requests in force have.
+        let candidate = labels.contains_key(RELEASE_LABEL);
+        let matching = |identity: &ClusterIdentity| {
+            selects(identity, namespace, labels) || candidate && in_namespaces(identity, namespace)
+        };
         self.well_formed().iter().filter(|identity| matching(identity)).map(reference).collect()
+    }
+
+    /// The well-formed UpgradeChecks, in the order of their names.
+    pub fn well_formed_checks(&self) -> Vec<UpgradeCheck> {
+        let checks = self.checks.state();
+        let mut checks: Vec<UpgradeCheck> =
+            checks.iter().filter_map(|guarded| guarded.0.as_ref().ok().cloned()).collect();
+        checks.sort_by_key(|check| (check.namespace(), check.name_any()));
+        checks
     }
 }
 
@@ -86,16 +103,19 @@ pub fn selects(
     namespace: &str,
     labels: &std::collections::BTreeMap<String, String>,
 ) -> bool {
-    let selection = &identity.spec.credentials_requests;
-    let in_namespace = match selection.namespaces.as_slice() {
-        [] => identity.namespace().as_deref() == Some(namespace),
-        namespaces => namespaces.iter().any(|allowed| allowed == namespace),
-    };
-    in_namespace
-        && match &selection.selector {
+    in_namespaces(identity, namespace)
+        && match &identity.spec.credentials_requests.selector {
             None => true,
             Some(selector) => Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels)),
         }
+}
+
+/// Whether a ClusterIdentity takes its requests from a namespace.
+pub fn in_namespaces(identity: &ClusterIdentity, namespace: &str) -> bool {
+    match identity.spec.credentials_requests.namespaces.as_slice() {
+        [] => identity.namespace().as_deref() == Some(namespace),
+        namespaces => namespaces.iter().any(|allowed| allowed == namespace),
+    }
 }
 
 /// A ClusterIdentity as a trigger.
@@ -107,17 +127,22 @@ pub fn reference(identity: &ClusterIdentity) -> IdentityRef {
 pub fn start(
     client: &Client,
     identities: Store<GuardedIdentity>,
+    served_checks: Api<GuardedCheck>,
     triggers: &mpsc::UnboundedSender<IdentityRef>,
 ) -> (Stores, Vec<tokio::task::JoinHandle<()>>) {
     let (requests, request_writer) = store();
+    let (checks, check_writer) = store();
     let (namespaces, namespace_writer) = store();
     let (secrets, secret_writer) = store();
-    let stores = Stores { identities, requests, namespaces, secrets };
+    let stores = Stores { identities, requests, checks, namespaces, secrets };
 
     let everything = watcher::Config::default();
     let api: Api<GuardedRequest> = Api::all(client.clone());
     let stream = reflector(request_writer, lean(watch(api, everything.clone()))).default_backoff();
     let mut tasks = vec![run(stream, requests_to_identities(stores.clone()), triggers.clone())];
+
+    let stream = reflector(check_writer, lean(watch(served_checks, everything.clone()))).default_backoff();
+    tasks.push(run(stream, checks_to_identities(), triggers.clone()));
 
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let stream = reflector(namespace_writer, lean(watch(api, everything))).default_backoff();
@@ -136,6 +161,11 @@ pub fn start(
     let api: Api<PartialObjectMeta<ConfigMap>> = Api::all(client.clone());
     let stream = watch(api, keys).default_backoff();
     tasks.push(run(stream, keys_to_identities(stores.clone()), triggers.clone()));
+
+    let releases = watcher::Config::default().labels(RELEASE_LABEL);
+    let api: Api<PartialObjectMeta<ConfigMap>> = Api::all(client.clone());
+    let stream = watch(api, releases).default_backoff();
+    tasks.push(run(stream, releases_to_identities(stores.clone()), triggers.clone()));
     (stores, tasks)
 }
 
@@ -278,5 +308,37 @@ fn keys_to_identities<K: Resource<DynamicType = ()>>(
                 })
         };
         stores.well_formed().iter().filter(names).map(reference).collect()
+    }
+}
+
+/// An UpgradeCheck concerns the ClusterIdentity that it names, unless only its status changed, which is our own doing.
+fn checks_to_identities() -> impl Fn(&Event<GuardedCheck>) -> Vec<IdentityRef> + Send {
+    let news = News::default();
+    move |event| {
+        let Some((check, deleted)) = object(event) else { return Vec::new() };
+        let meta = check.meta();
+        let key = (meta.namespace.clone(), meta.name.clone());
+        let shape = (meta.generation, meta.uid.clone(), meta.deletion_timestamp.clone(), meta.annotations.clone());
+        if !news.is_new(key, (!deleted).then_some(shape)) {
+            return Vec::new();
+        }
+        check.0.iter().map(check_reference).collect()
+    }
+}
+
+/// The ClusterIdentity of an UpgradeCheck.
+pub fn check_reference(check: &UpgradeCheck) -> IdentityRef {
+    IdentityRef::new(&check.spec.cluster_identity_ref.name).within(&check.namespace().unwrap_or_default())
+}
+
+/// A ConfigMap with a release's manifests concerns the ClusterIdentities of the UpgradeChecks that name it.
+fn releases_to_identities(stores: Stores) -> impl Fn(&Event<PartialObjectMeta<ConfigMap>>) -> Vec<IdentityRef> + Send {
+    move |event| {
+        let Some((map, _)) = object(event) else { return Vec::new() };
+        let names = |check: &&UpgradeCheck| {
+            let maps = check.spec.release.config_map_refs.iter().flatten();
+            check.namespace() == map.metadata.namespace && maps.into_iter().any(|of| of.name == map.name_any())
+        };
+        stores.well_formed_checks().iter().filter(names).map(check_reference).collect()
     }
 }

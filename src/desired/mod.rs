@@ -5,6 +5,7 @@ pub mod issuer;
 pub mod keys;
 pub mod names;
 pub mod partition;
+pub mod pregrant;
 pub mod request;
 pub mod role;
 pub mod secret;
@@ -12,6 +13,7 @@ pub mod secret;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,6 +23,7 @@ use crate::api::cluster_identity::{Adoption, DeletionPolicy, ManagementPolicy};
 use crate::api::{ClusterIdentitySpec, CredentialsRequestSpec};
 use issuer::{DesiredIssuer, DesiredObject, desired_issuer, jwks_document};
 use keys::{KeySource, KeysRefused, RememberedKey, WantedKey, wanted_keys};
+use pregrant::{PreGrant, PreGranted};
 use request::{ReadRequest, Reading, RequestId, RequestRefused};
 use role::{DesiredRole, desired_role};
 use secret::{DesiredSecret, SecretKey, credentials};
@@ -42,6 +45,8 @@ pub struct Inputs {
     pub remembered_keys: Vec<RememberedKey>,
     /// The requests.
     pub requests: Vec<RequestInput>,
+    /// What UpgradeChecks grant ahead of an upgrade.
+    pub pre_grants: Vec<PreGrant>,
     /// The time, for the retirement of keys.
     pub now: Timestamp,
 }
@@ -127,6 +132,8 @@ pub struct Desired {
     pub keys: Result<DesiredKeys, KeysRefused>,
     /// The requests, in the order of their ids.
     pub requests: Vec<DesiredRequest>,
+    /// What became of what UpgradeChecks grant ahead of an upgrade.
+    pub pre_granted: Vec<PreGranted>,
 }
 
 /// What requests lay claim to, whether or not they are in order: none of it is left over.
@@ -187,12 +194,18 @@ pub enum RequestVerdict {
 }
 
 /// A role and its Secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
     /// The role.
     pub role: DesiredRole,
-    /// The Secret.
-    pub secret: DesiredSecret,
+    /// The Secret; none for a role that is granted ahead of an upgrade.
+    pub secret: Option<DesiredSecret>,
+    /// What is asked for.
+    pub read: Arc<ReadRequest>,
+    /// What the request in force alone asks for.
+    pub in_force: Arc<ReadRequest>,
+    /// Why the policies of a role that is there are left as they are.
+    pub kept: Option<String>,
 }
 
 /// Why a request rightly comes to nothing.
@@ -225,8 +238,9 @@ pub fn desire(inputs: &Inputs) -> Result<Desired, IdentityRefused> {
         .iter()
         .map(|request| DesiredRequest { id: request.id.clone(), verdict: verdict(inputs, &issuer, request) })
         .collect();
-    requests.sort_by(|a, b| a.id.cmp(&b.id));
     refuse_collisions(&mut requests);
+    let pre_granted = pregrant::grant(inputs, &issuer, &mut requests);
+    requests.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(Desired {
         identity: inputs.identity.clone(),
         owner_tag: names::owner_tag_key(&inputs.spec.infra_name),
@@ -239,6 +253,7 @@ pub fn desire(inputs: &Inputs) -> Result<Desired, IdentityRefused> {
         keys: desired_keys(inputs, &issuer),
         issuer,
         requests,
+        pre_granted,
     })
 }
 
@@ -272,7 +287,19 @@ fn claims(inputs: &Inputs) -> Claims {
         claims.roles.insert(names::role_name(&full, inputs.spec.roles.naming).to_ascii_lowercase());
         claims.secrets.insert(SecretKey { namespace: namespace.clone(), name: name.clone() });
     }
+    for component in inputs.pre_grants.iter().flat_map(PreGrant::new_components) {
+        let full = names::full_role_name(&inputs.spec.infra_name, &component.namespace, &component.name);
+        claims.roles.insert(names::role_name(&full, inputs.spec.roles.naming).to_ascii_lowercase());
+    }
     claims
+}
+
+/// Whether a request in force lays claim to a Secret, in order or not.
+fn claimed_in_force(inputs: &Inputs, key: &SecretKey) -> bool {
+    let in_force = inputs.requests.iter().filter(|request| !request.tombstone && request.candidate_of.is_none());
+    let specs = in_force.filter_map(|request| request.spec.as_ref().ok());
+    let mut refs = specs.map(|spec| (&spec.secret_ref.namespace, &spec.secret_ref.name));
+    refs.any(|(namespace, name)| namespace.as_ref() == Some(&key.namespace) && name.as_ref() == Some(&key.name))
 }
 
 fn check_identity(inputs: &Inputs) -> Result<(), IdentityRefused> {
@@ -382,7 +409,7 @@ fn verdict(inputs: &Inputs, issuer: &DesiredIssuer, request: &RequestInput) -> R
     };
     match reading {
         Ok(Reading::OtherCloud { kind }) => RequestVerdict::Ignored(Ignored::OtherCloud(kind)),
-        Ok(Reading::Ours(read)) => match wanted(inputs, issuer, request, &read) {
+        Ok(Reading::Ours(read)) => match wanted(inputs, issuer, request, *read) {
             Ok(wanted) => RequestVerdict::Wanted(Box::new(wanted)),
             Err(refused) => RequestVerdict::Refused(refused),
         },
@@ -394,27 +421,34 @@ fn wanted(
     inputs: &Inputs,
     issuer: &DesiredIssuer,
     request: &RequestInput,
-    read: &ReadRequest,
+    read: ReadRequest,
 ) -> Result<Wanted, RequestRefused> {
     if let Some(identity) = &request.claimed_by {
         return Err(RequestRefused::BelongsToAnother { identity: identity.clone() });
     }
-    guardrails::check(&inputs.spec.guardrails, read)?;
-    let role = desired_role(&inputs.spec, &inputs.account, &issuer.provider, read, &read.secret)
-        .map_err(|error| RequestRefused::Undecodable(error.to_string()))?;
-    guardrails::check_limits(&role, inputs.trust_limit.unwrap_or(guardrails::DEFAULT_TRUST_LIMIT))?;
+    let role = wanted_role(inputs, issuer, &read)?;
     let secret = DesiredSecret {
         key: read.secret.clone(),
         credentials: credentials(&role.arn, &read.token_path),
         request: request.id.to_string(),
         identity: inputs.identity.clone(),
     };
-    Ok(Wanted { role, secret })
+    let read = Arc::new(read);
+    Ok(Wanted { role, secret: Some(secret), in_force: read.clone(), read, kept: None })
+}
+
+/// The role that a request asks for, within guardrails and limits.
+fn wanted_role(inputs: &Inputs, issuer: &DesiredIssuer, read: &ReadRequest) -> Result<DesiredRole, RequestRefused> {
+    guardrails::check(&inputs.spec.guardrails, read)?;
+    let role = desired_role(&inputs.spec, &inputs.account, &issuer.provider, read, &read.secret)
+        .map_err(|error| RequestRefused::Undecodable(error.to_string()))?;
+    guardrails::check_limits(&role, inputs.trust_limit.unwrap_or(guardrails::DEFAULT_TRUST_LIMIT))?;
+    Ok(role)
 }
 
 fn refuse_collisions(requests: &mut [DesiredRequest]) {
     let all = requests.iter().filter_map(|request| match &request.verdict {
-        RequestVerdict::Wanted(wanted) => Some((&request.id, &wanted.role, &wanted.secret.key)),
+        RequestVerdict::Wanted(wanted) => Some((&request.id, &wanted.role, &wanted.read.secret)),
         _ => None,
     });
     let mut refused = guardrails::collisions(all);

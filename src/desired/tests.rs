@@ -46,6 +46,7 @@ fn desire_of(spec: ClusterIdentitySpec, requests: Vec<RequestInput>) -> Desired 
         spec,
         account: "123456789012".into(),
         trust_limit: None,
+        pre_grants: Vec::new(),
         keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(pem) }],
         remembered_keys: Vec::new(),
         requests,
@@ -87,7 +88,7 @@ fn every_arn_is_of_its_partition() {
         let role = &only(&desired).role;
         assert_eq!(role.arn, format!("arn:{partition}:iam::123456789012:role/prod-eu-openshift-x-a"));
         assert!(role.trust.text.contains(&provider) && role.trust.text.contains(&format!("{host}:sub")));
-        assert!(only(&desired).secret.credentials.contains(&role.arn));
+        assert!(only(&desired).secret.as_ref().unwrap().credentials.contains(&role.arn));
     }
 }
 

@@ -1,55 +1,82 @@
-//! The finalizer that keeps a ClusterIdentity until what it owns in AWS is gone.
+//! The finalizers that keep our objects until what hangs on them is cleared away.
 
 use kube::api::{Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::api::{ClusterIdentity, TEARDOWN_FINALIZER};
+use crate::api::{TEARDOWN_FINALIZER, UPGRADEABLE_FINALIZER};
 
-/// Field manager of the finalizer alone, so that setting and taking it back touches no other field and no other
+/// A finalizer, with a field manager of its own: setting and taking it back touches no other field and no other
 /// finalizer.
-const FIELD_MANAGER: &str = "rolecall-teardown";
-
-/// Whether the object carries the finalizer.
-pub fn is_set(identity: &ClusterIdentity) -> bool {
-    identity.finalizers().iter().any(|finalizer| finalizer == TEARDOWN_FINALIZER)
+#[derive(Debug, Clone, Copy)]
+pub struct Finalizer {
+    name: &'static str,
+    manager: &'static str,
 }
 
-/// Sets the finalizer.
-pub async fn set(client: &Client, identity: &ClusterIdentity) -> Result<(), kube::Error> {
-    apply(client, identity, &[TEARDOWN_FINALIZER]).await
-}
+/// Keeps a ClusterIdentity until what it owns in AWS is gone.
+pub const TEARDOWN: Finalizer = Finalizer { name: TEARDOWN_FINALIZER, manager: "rolecall-teardown" };
+/// Keeps an UpgradeCheck until its annotation on the CloudCredential is withdrawn.
+pub const UPGRADEABLE: Finalizer = Finalizer { name: UPGRADEABLE_FINALIZER, manager: "rolecall-upgradeable" };
 
-/// Takes the finalizer back. An object that is gone by now needs none.
-pub async fn take_back(client: &Client, identity: &ClusterIdentity) -> Result<(), kube::Error> {
-    match apply(client, identity, &[]).await {
-        // An apply to what is not there would create it, which its uid forbids.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) && is_gone(client, identity).await => {
-            Ok(())
+impl Finalizer {
+    /// Whether the object carries the finalizer.
+    pub fn is_set<K: Resource>(self, object: &K) -> bool {
+        object.finalizers().iter().any(|finalizer| finalizer == self.name)
+    }
+
+    /// Sets the finalizer.
+    pub async fn set<K>(self, client: &Client, object: &K) -> Result<(), kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
+    {
+        self.apply(client, object, &[self.name]).await
+    }
+
+    /// Takes the finalizer back. An object that is gone by now needs none.
+    pub async fn take_back<K>(self, client: &Client, object: &K) -> Result<(), kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
+    {
+        match self.apply(client, object, &[]).await {
+            // An apply to what is not there would create it, which its uid forbids.
+            Err(kube::Error::Api(status))
+                if matches!(status.code, 404 | 409 | 422) && is_gone(client, object).await =>
+            {
+                Ok(())
+            }
+            result => result,
         }
-        result => result,
+    }
+
+    async fn apply<K>(self, client: &Client, object: &K, finalizers: &[&str]) -> Result<(), kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
+    {
+        let namespace = object.namespace().unwrap_or_default();
+        let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+        let patch = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {
+                "name": object.name_any(),
+                "namespace": namespace,
+                "uid": object.uid(),
+                "finalizers": finalizers,
+            },
+        });
+        let params = PatchParams::apply(self.manager).force();
+        api.patch_metadata(&object.name_any(), &params, &Patch::Apply(&patch)).await.map(drop)
     }
 }
 
-async fn is_gone(client: &Client, identity: &ClusterIdentity) -> bool {
-    let api: Api<ClusterIdentity> = Api::namespaced(client.clone(), &identity.namespace().unwrap_or_default());
-    let found = api.get_metadata_opt(&identity.name_any()).await;
-    matches!(found, Ok(found) if found.as_ref().and_then(|found| found.metadata.uid.clone()) != identity.uid())
-}
-
-async fn apply(client: &Client, identity: &ClusterIdentity, finalizers: &[&str]) -> Result<(), kube::Error> {
-    let namespace = identity.namespace().unwrap_or_default();
-    let api: Api<ClusterIdentity> = Api::namespaced(client.clone(), &namespace);
-    let patch = json!({
-        "apiVersion": ClusterIdentity::api_version(&()),
-        "kind": ClusterIdentity::kind(&()),
-        "metadata": {
-            "name": identity.name_any(),
-            "namespace": namespace,
-            "uid": identity.uid(),
-            "finalizers": finalizers,
-        },
-    });
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch_metadata(&identity.name_any(), &params, &Patch::Apply(&patch)).await.map(drop)
+async fn is_gone<K>(client: &Client, object: &K) -> bool
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let found = api.get_metadata_opt(&object.name_any()).await;
+    matches!(found, Ok(found) if found.as_ref().and_then(|found| found.metadata.uid.clone()) != object.uid())
 }

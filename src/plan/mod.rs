@@ -206,8 +206,10 @@ pub fn plan(desired: &Desired, observed: &Observed, prior: &Prior) -> Plan {
     let mut draft = Draft::new(&desired.owner_tag, desired.adoption, prior);
     issuer::compare(&mut draft, desired, observed);
     for (id, wanted) in desired.wanted() {
-        role::compare(&mut draft, id, &wanted.role, observed.roles.get(&wanted.role.name));
-        secret::compare(&mut draft, id, &wanted.secret, observed.secrets.get(&wanted.secret.key));
+        role::compare(&mut draft, id, wanted, observed.roles.get(&wanted.role.name));
+        if let Some(secret) = &wanted.secret {
+            secret::compare(&mut draft, id, secret, observed.secrets.get(&secret.key));
+        }
     }
     leftover::compare(&mut draft, desired, &observed.leftovers);
     let verification = verification::verify(desired, observed, &draft);

@@ -2,14 +2,15 @@
 
 use super::drift::{self, Difference, Field};
 use super::{Change, Draft, Obstacle, Subject};
+use crate::desired::Wanted;
 use crate::desired::request::RequestId;
 use crate::desired::role::DesiredRole;
-use crate::observed::{ObservedRole, Seen};
+use crate::observed::{Fault, FaultClass, ObservedRole, Seen};
 
 pub(super) fn compare(
     draft: &mut Draft,
     id: &RequestId,
-    wanted: &DesiredRole,
+    Wanted { role: wanted, kept, .. }: &Wanted,
     found: Option<&Seen<Option<ObservedRole>>>,
 ) {
     let subject = Subject::Role(id.clone());
@@ -18,7 +19,7 @@ pub(super) fn compare(
         Some(Seen::Known(Some(_))) if draft.prior.settling.has_deleted(&wanted.name) => {
             draft.obstruct(&subject, Obstacle::Settling("DeleteRole".into()));
         }
-        Some(Seen::Known(Some(found))) => compare_present(draft, &subject, wanted, found),
+        Some(Seen::Known(Some(found))) => compare_present(draft, &subject, wanted, kept.as_deref(), found),
         Some(Seen::Unknown(fault)) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
         Some(Seen::Known(None)) | None => {
             draft.create(&subject, Change::CreateRole(Box::new(wanted.clone())), Field::Role);
@@ -28,7 +29,13 @@ pub(super) fn compare(
     }
 }
 
-fn compare_present(draft: &mut Draft, subject: &Subject, wanted: &DesiredRole, found: &ObservedRole) {
+fn compare_present(
+    draft: &mut Draft,
+    subject: &Subject,
+    wanted: &DesiredRole,
+    kept: Option<&str>,
+    found: &ObservedRole,
+) {
     if found.name != wanted.name {
         let obstacle = Obstacle::OtherCase { role: wanted.name.clone(), found: found.name.clone() };
         return draft.obstruct(subject, obstacle);
@@ -42,13 +49,25 @@ fn compare_present(draft: &mut Draft, subject: &Subject, wanted: &DesiredRole, f
             Obstacle::OtherPath { role: wanted.name.clone(), found: found.path.clone(), wanted: wanted.path.clone() };
         return draft.obstruct(subject, obstacle);
     }
-    let role = || wanted.name.clone();
     let missing = drift::missing_iam_tags(&found.tags, &wanted.tags);
     if !missing.is_empty() {
         let difference = drift::tags(&found.tags, &missing);
-        draft.update(subject, Change::TagRole { role: role(), tags: missing }, vec![difference]);
+        draft.update(subject, Change::TagRole { role: wanted.name.clone(), tags: missing }, vec![difference]);
     }
     compare_boundary(draft, subject, wanted, found);
+    compare_policies(draft, subject, wanted, kept, found);
+    compare_attributes(draft, subject, wanted, found);
+}
+
+fn compare_policies(
+    draft: &mut Draft,
+    subject: &Subject,
+    wanted: &DesiredRole,
+    kept: Option<&str>,
+    found: &ObservedRole,
+) {
+    let before = draft.steps.len();
+    let role = || wanted.name.clone();
     if let Some(difference) = drift::policy(Field::TrustPolicy, Some(&found.trust), &wanted.trust.document) {
         let change = Change::UpdateTrust { role: role(), policy: wanted.trust.text.clone() };
         draft.update(subject, change, vec![difference]);
@@ -64,7 +83,17 @@ fn compare_present(draft: &mut Draft, subject: &Subject, wanted: &DesiredRole, f
             }
         }
     }
-    compare_attributes(draft, subject, wanted, found);
+    // What was granted ahead of an upgrade is not known just now, and must not be taken away for that.
+    if let Some(why) = kept.filter(|_| draft.steps.len() > before) {
+        draft.steps.truncate(before);
+        let fault = Fault {
+            class: FaultClass::Network,
+            action: "reading what is granted ahead of an upgrade".into(),
+            target: format!("role {}", wanted.name),
+            message: why.to_owned(),
+        };
+        draft.obstruct(subject, Obstacle::Unreadable(fault));
+    }
 }
 
 /// A boundary that nobody asked us for is someone's guard, and is left alone.

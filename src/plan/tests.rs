@@ -46,6 +46,7 @@ fn inputs(spec: ClusterIdentitySpec) -> Inputs {
         spec,
         account: "123456789012".into(),
         trust_limit: None,
+        pre_grants: Vec::new(),
         keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(PEM.into()) }],
         remembered_keys: Vec::new(),
         requests,
@@ -62,7 +63,7 @@ fn empty(desired: &Desired) -> Observed {
         bucket: Seen::Known(BucketState::Absent),
         provider: Seen::Known(None),
         roles: desired.wanted().map(|(_, w)| (w.role.name.clone(), Seen::Known(None))).collect(),
-        secrets: desired.wanted().map(|(_, w)| (w.secret.key.clone(), Seen::Known(SecretState::Absent))).collect(),
+        secrets: desired.wanted().map(|(_, w)| (w.read.secret.clone(), Seen::Known(SecretState::Absent))).collect(),
         leftovers: nothing_left(),
         fetched: None,
         keys_unread: None,
@@ -95,7 +96,7 @@ fn perfect(desired: &Desired) -> Observed {
             tags: issuer.provider.tags.clone(),
         })),
         roles: desired.wanted().map(|(_, w)| (w.role.name.clone(), Seen::Known(Some(perfect_role(w))))).collect(),
-        secrets: desired.wanted().map(|(_, w)| (w.secret.key.clone(), perfect_secret(w))).collect(),
+        secrets: desired.wanted().map(|(_, w)| (w.read.secret.clone(), perfect_secret(w))).collect(),
         leftovers: nothing_left(),
         fetched: Some(FetchedDocuments {
             discovery: fetched(&issuer.discovery.body),
@@ -125,15 +126,15 @@ fn perfect_role(wanted: &Wanted) -> ObservedRole {
 fn perfect_secret(wanted: &Wanted) -> Seen<SecretState> {
     Seen::Known(SecretState::Present(ObservedSecret {
         resource_version: "1".into(),
-        credentials_sha256: Some(sha256_hex(wanted.secret.credentials.as_bytes())),
+        credentials_sha256: Some(sha256_hex(wanted.secret.as_ref().unwrap().credentials.as_bytes())),
         role_arn: Some(wanted.role.arn.clone()),
         token_path: None,
         has_access_key: false,
         type_: "Opaque".into(),
         ours: true,
         labelled: true,
-        identity: Some(wanted.secret.identity.clone()),
-        request: Some(wanted.secret.request.clone()),
+        identity: Some(wanted.secret.as_ref().unwrap().identity.clone()),
+        request: Some(wanted.secret.as_ref().unwrap().request.clone()),
     }))
 }
 
@@ -320,14 +321,14 @@ fn foreign_secrets_are_never_written() {
         ),
     ] {
         let mut observed = perfect(&desired);
-        observed.secrets.insert(wanted.secret.key.clone(), Seen::Known(SecretState::Present(secret)));
+        observed.secrets.insert(wanted.read.secret.clone(), Seen::Known(SecretState::Present(secret)));
         let plan = plan(&desired, &observed, &Prior::default());
         assert!(plan.steps.is_empty(), "{says}");
         assert!(plan.obstacle(&Subject::Secret(id.clone())).unwrap().to_string().contains(says), "{says}");
     }
     let unmarked = ObservedSecret { ours: false, labelled: false, identity: None, request: None, ..ours };
     let mut observed = perfect(&desired);
-    observed.secrets.insert(wanted.secret.key.clone(), Seen::Known(SecretState::Present(unmarked)));
+    observed.secrets.insert(wanted.read.secret.clone(), Seen::Known(SecretState::Present(unmarked)));
     let adopted = plan(&desired, &observed, &Prior::default());
     assert!(
         matches!(adopted.steps[0].change, Change::WriteSecret { force: false, .. }),
@@ -369,7 +370,7 @@ fn a_role_that_cannot_be_read_gets_no_secret_unless_it_was_ours() {
     let fault = unreadable(FaultClass::Denied);
     let mut observed = perfect(&desired);
     observed.roles.insert(wanted.role.name.clone(), Seen::Unknown(fault));
-    observed.secrets.insert(wanted.secret.key.clone(), Seen::Known(SecretState::Absent));
+    observed.secrets.insert(wanted.read.secret.clone(), Seen::Known(SecretState::Absent));
     let doubtful = plan(&desired, &observed, &Prior::default());
     assert!(doubtful.steps.is_empty(), "{:?}", doubtful.steps);
     let prior = prior_of(BTreeMap::from([(Subject::Role(id), wanted.role.fingerprint())]));

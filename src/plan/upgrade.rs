@@ -1,6 +1,8 @@
 //! The roll call before an upgrade: what each component of the target release needs, and whether its live role grants it.
 
+pub mod annotation;
 pub mod release;
+pub mod simulation;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -172,8 +174,24 @@ pub struct Component {
     pub trust: Vec<Unadmitted>,
     /// What is granted and not asked for.
     pub surplus: Vec<Part>,
+    /// What AWS itself decided, when it was asked.
+    pub simulated: Vec<simulation::Answer>,
     /// Why, in one sentence.
     pub because: String,
+}
+
+impl Component {
+    /// The verdict on a component with a live role: what is missing of its policies and of its trust policy.
+    fn verdict_of_parts(&self) -> ComponentVerdict {
+        let of_trust = if self.trust.is_empty() { ComponentVerdict::Covered } else { ComponentVerdict::TrustMissing };
+        let of_policies = match self.missing.iter().map(|part| part.verdict).max().unwrap_or(Verdict::Covered) {
+            Verdict::Covered => ComponentVerdict::Covered,
+            Verdict::Conditional => ComponentVerdict::Conditional,
+            Verdict::Indeterminate => ComponentVerdict::Indeterminate,
+            Verdict::Missing => ComponentVerdict::Missing,
+        };
+        of_policies.max(of_trust)
+    }
 }
 
 /// The result, components in the order of their Secrets.
@@ -231,6 +249,7 @@ pub fn roll_call(call: &Call) -> RollCall {
         missing: Vec::new(),
         trust: Vec::new(),
         surplus: Vec::new(),
+        simulated: Vec::new(),
         because: "the target release does not ask for it".into(),
     }));
     components.sort_by(|a, b| (&a.secret, &a.role).cmp(&(&b.secret, &b.role)));
@@ -248,6 +267,7 @@ fn component(call: &Call, targets: &[&Target]) -> Component {
         missing: Vec::new(),
         trust: Vec::new(),
         surplus: Vec::new(),
+        simulated: Vec::new(),
         because: "the live role grants all that it needs".into(),
     };
     let mut asks = Vec::new();
@@ -280,20 +300,12 @@ fn judge_live(call: &Call, component: &mut Component, live: &LiveRole, asks: &[&
     component.missing = parts(judge(&required, &live.granted), |finding| finding.verdict != Verdict::Covered);
     component.trust = unadmitted(call, live, asks);
     component.surplus = surplus(&live.granted, required);
-    let worst = component.missing.iter().map(|part| part.verdict).max().unwrap_or(Verdict::Covered);
-    let of_trust = if component.trust.is_empty() { ComponentVerdict::Covered } else { ComponentVerdict::TrustMissing };
-    let of_policies = match worst {
-        Verdict::Covered => ComponentVerdict::Covered,
-        Verdict::Conditional => ComponentVerdict::Conditional,
-        Verdict::Indeterminate => ComponentVerdict::Indeterminate,
-        Verdict::Missing => ComponentVerdict::Missing,
-    };
-    component.verdict = of_policies.max(of_trust);
-    component.because = because(component);
+    component.verdict = component.verdict_of_parts();
+    component.because = because_of(component);
 }
 
 /// The gravest thing first, in one sentence.
-fn because(component: &Component) -> String {
+fn because_of(component: &Component) -> String {
     let gravest = component.missing.iter().map(|part| part.verdict).max();
     let part = component.missing.iter().find(|part| Some(part.verdict) == gravest);
     match (part, component.trust.first()) {

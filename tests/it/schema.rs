@@ -254,7 +254,11 @@ fn the_shipped_crds_are_those_of_the_binary() {
     let output = run(&["crds", "--dir", dir.to_str().unwrap()]);
     assert!(output.status.success(), "{output:?}");
     let printed = String::from_utf8(run(&["crds"]).stdout).unwrap();
-    let names = ["clusteridentities.rolecall.dev.yaml", "credentialsrequests.cloudcredential.openshift.io.yaml"];
+    let names = [
+        "clusteridentities.rolecall.dev.yaml",
+        "credentialsrequests.cloudcredential.openshift.io.yaml",
+        "upgradechecks.rolecall.dev.yaml",
+    ];
     let mut all = String::new();
     for name in names {
         let written = fs::read_to_string(dir.join(name)).unwrap();

@@ -164,6 +164,7 @@ impl Operator {
             spec: stored.wish.spec.clone(),
             account: session.account.id.clone(),
             trust_limit: None,
+            pre_grants: Vec::new(),
             keys: vec![KeySource { origin: "Secret signer".to_owned(), pem: Ok(PEM.to_owned()) }],
             remembered_keys: stored.status.keys.clone(),
             requests: stored.wish.requests.clone(),

@@ -1,0 +1,272 @@
+//! Where the releases of UpgradeChecks are read: ConfigMaps, candidates in the cluster, release images.
+//!
+//! An image takes a while to read, and a registry may hang: it is read beside the passes, and brings one when it is there.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::core::{Selector, SelectorExt};
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::mpsc;
+
+use super::super::watches::{IdentityRef, Stores, in_namespaces};
+use crate::api::upgrade_check::{LocalReference, ReleaseImageSource, TargetRelease};
+use crate::api::{ClusterIdentity, RELEASE_LABEL};
+use crate::desired::request::RequestId;
+use crate::kubernetes::errors::fault;
+use crate::registry::{PullSecret, Reference, RegistryClient, ReleaseImage, read_release};
+use crate::release::manifests::{Manifest, read_file};
+
+/// How long an image that a tag names is believed.
+const TAG_AGE: Duration = Duration::from_mins(10);
+/// When an image that could not be read is tried again.
+const RETRY: Duration = Duration::from_mins(1);
+/// An image that no check has asked for so long is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(25);
+/// Longest time to read an image.
+const LONGEST_READ: Duration = Duration::from_mins(10);
+/// The key of a pull secret's data.
+const PULL_SECRET_KEY: &str = ".dockerconfigjson";
+
+/// A release as it was read.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// Its requests, for all clouds and clusters.
+    pub manifests: Vec<Manifest>,
+    /// Where they are from, in words.
+    pub source: String,
+    /// The version that the image names.
+    pub version: Option<String>,
+    /// The digest of what the image reference names.
+    pub digest: Option<String>,
+}
+
+/// Why there is no release to judge by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unread {
+    /// It is being read.
+    Reading(String),
+    /// It cannot be read, and why.
+    Failed(String),
+}
+
+impl Unread {
+    /// The sentence.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Reading(message) | Self::Failed(message) => message,
+        }
+    }
+}
+
+/// What an image is read with: another namespace's pull secret may see another image.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ImageKey {
+    namespace: String,
+    reference: String,
+    pull_secret: Option<String>,
+}
+
+struct Image {
+    state: ImageState,
+    /// Whether it is being read just now, for the first time or anew.
+    reading: bool,
+    /// Who waits for that.
+    waiting: HashSet<IdentityRef>,
+    asked: Instant,
+}
+
+enum ImageState {
+    Unread,
+    Read { release: Arc<ReleaseImage>, at: Instant },
+    Failed { why: String, at: Instant },
+}
+
+/// The images that were read, and the way to read others.
+pub struct Releases {
+    client: Client,
+    triggers: mpsc::UnboundedSender<IdentityRef>,
+    images: Arc<Mutex<HashMap<ImageKey, Image>>>,
+}
+
+impl Releases {
+    /// Nothing is read yet. Who waits for an image is named to `triggers` when it is there.
+    pub fn new(client: Client, triggers: mpsc::UnboundedSender<IdentityRef>) -> Self {
+        Self { client, triggers, images: Arc::default() }
+    }
+
+    /// Reads a release for a ClusterIdentity.
+    pub async fn read(
+        &self,
+        stores: &Stores,
+        identity: &ClusterIdentity,
+        release: &TargetRelease,
+    ) -> Result<Release, Unread> {
+        let namespace = identity.namespace().unwrap_or_default();
+        match (&release.image, &release.config_map_refs, &release.selector) {
+            (Some(image), _, _) => self.image(&namespace, image, super::super::watches::reference(identity)),
+            (None, Some(maps), _) => from_config_maps(&self.client, &namespace, maps).await.map_err(Unread::Failed),
+            (None, None, Some(selector)) => match Selector::try_from(selector.clone()) {
+                Ok(selector) => candidates(stores, identity, &selector).map_err(Unread::Failed),
+                Err(error) => Err(Unread::Failed(format!("spec.release.selector: {error}"))),
+            },
+            (None, None, None) => Err(Unread::Failed("spec.release names no source".into())),
+        }
+    }
+
+    fn image(&self, namespace: &str, image: &ReleaseImageSource, waiting: IdentityRef) -> Result<Release, Unread> {
+        let reference: Reference =
+            image.reference.parse().map_err(|why| Unread::Failed(format!("spec.release.image.reference: {why}")))?;
+        let key = ImageKey {
+            namespace: namespace.to_owned(),
+            reference: image.reference.clone(),
+            pull_secret: image.pull_secret_ref.as_ref().map(|secret| secret.name.clone()),
+        };
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        images.retain(|_, image| image.reading || image.asked.elapsed() < FORGOTTEN_AFTER);
+        let known = images.entry(key.clone()).or_insert_with(|| Image {
+            state: ImageState::Unread,
+            reading: false,
+            waiting: HashSet::new(),
+            asked: Instant::now(),
+        });
+        known.asked = Instant::now();
+        let stale = match &known.state {
+            ImageState::Unread => true,
+            ImageState::Read { at, .. } => reference.digest.is_none() && at.elapsed() >= TAG_AGE,
+            ImageState::Failed { at, .. } => at.elapsed() >= RETRY,
+        };
+        if stale || known.reading {
+            known.waiting.insert(waiting);
+        }
+        if stale && !known.reading {
+            known.reading = true;
+            self.start(key, reference);
+        }
+        match &known.state {
+            ImageState::Unread => Err(Unread::Reading(format!("{} is being read", image.reference))),
+            ImageState::Failed { why, .. } => Err(Unread::Failed(why.clone())),
+            ImageState::Read { release, .. } => Ok(Release {
+                manifests: release.manifests.clone(),
+                source: format!("image {}", image.reference),
+                version: release.version.clone(),
+                digest: Some(release.digest.to_string()),
+            }),
+        }
+    }
+
+    /// Reads an image beside the passes.
+    #[allow(clippy::disallowed_methods, reason = "the task ends by itself, and says so to who waits")]
+    fn start(&self, key: ImageKey, reference: Reference) {
+        let (client, images, triggers) = (self.client.clone(), self.images.clone(), self.triggers.clone());
+        tokio::spawn(async move {
+            let reading = read_image(&client, &key, &reference);
+            let read = tokio::time::timeout(LONGEST_READ, Box::pin(reading)).await.unwrap_or_else(|_| {
+                Err(format!("{reference} could not be read within {} minutes", LONGEST_READ.as_secs() / 60))
+            });
+            let failed = read.is_err();
+            let waiting = note(&images, &key, read);
+            // A closed channel means that the process is stopping.
+            waiting.iter().cloned().for_each(|identity| drop(triggers.send(identity)));
+            if failed {
+                tokio::time::sleep(RETRY).await;
+                waiting.into_iter().for_each(|identity| drop(triggers.send(identity)));
+            }
+        });
+    }
+}
+
+/// Notes what was read; who waited for it. An image that was read once stays when a later look at its tag fails.
+fn note(
+    images: &Mutex<HashMap<ImageKey, Image>>,
+    key: &ImageKey,
+    read: Result<ReleaseImage, String>,
+) -> HashSet<IdentityRef> {
+    let mut images = images.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(image) = images.get_mut(key) else { return HashSet::new() };
+    image.reading = false;
+    let now = Instant::now();
+    match (read, &mut image.state) {
+        (Ok(release), state) => *state = ImageState::Read { release: Arc::new(release), at: now },
+        (Err(why), state) => {
+            tracing::warn!(image = key.reference, why, "a release image could not be read");
+            match state {
+                ImageState::Read { at, .. } => *at = now,
+                _ => *state = ImageState::Failed { why, at: now },
+            }
+        }
+    }
+    std::mem::take(&mut image.waiting)
+}
+
+async fn read_image(client: &Client, key: &ImageKey, reference: &Reference) -> Result<ReleaseImage, String> {
+    let pull_secret = match &key.pull_secret {
+        Some(name) => pull_secret(client, &key.namespace, name).await?,
+        None => PullSecret::default(),
+    };
+    let registry = RegistryClient::new(false).map_err(|error| error.to_string())?;
+    read_release(&registry, reference, &pull_secret).await.map_err(|error| error.to_string())
+}
+
+async fn pull_secret(client: &Client, namespace: &str, name: &str) -> Result<PullSecret, String> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let origin = format!("the pull secret {namespace}/{name}");
+    let secret = api.get_opt(name).await.map_err(|error| fault("get secrets", &origin, &error).to_string())?;
+    let secret = secret.ok_or_else(|| format!("{origin} does not exist"))?;
+    let data = secret.data.unwrap_or_default();
+    let entry = data.get(PULL_SECRET_KEY).ok_or_else(|| format!("{origin} has no entry {PULL_SECRET_KEY}"))?;
+    let text = std::str::from_utf8(&entry.0).map_err(|_| format!("{origin}: {PULL_SECRET_KEY} is no text"))?;
+    PullSecret::parse(text, &origin).map_err(|error| error.to_string())
+}
+
+async fn from_config_maps(client: &Client, namespace: &str, maps: &[LocalReference]) -> Result<Release, String> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let mut manifests = Vec::new();
+    for map in maps {
+        let origin = format!("ConfigMap {namespace}/{}", map.name);
+        let found =
+            api.get_opt(&map.name).await.map_err(|error| fault("get configmaps", &origin, &error).to_string())?;
+        let found = found.ok_or_else(|| format!("{origin} does not exist"))?;
+        for (entry, text) in found.data.unwrap_or_default() {
+            let read = read_file(&format!("{origin}, entry {entry}"), &text).map_err(|error| error.to_string())?;
+            manifests.extend(read);
+        }
+    }
+    let names: Vec<&str> = maps.iter().map(|map| map.name.as_str()).collect();
+    let noun = if maps.len() == 1 { "ConfigMap" } else { "ConfigMaps" };
+    Ok(Release { manifests, source: format!("{noun} {}", names.join(", ")), version: None, digest: None })
+}
+
+/// The candidates in the namespaces that a ClusterIdentity takes its requests from.
+fn candidates(stores: &Stores, identity: &ClusterIdentity, selector: &Selector) -> Result<Release, String> {
+    let mut manifests: Vec<Manifest> = Vec::new();
+    for guarded in stores.requests.state() {
+        let meta = guarded.meta();
+        let labels = meta.labels.clone().unwrap_or_default();
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        let is_candidate = labels.contains_key(RELEASE_LABEL) && meta.deletion_timestamp.is_none();
+        if !is_candidate || !in_namespaces(identity, &namespace) || !selector.matches(&labels) {
+            continue;
+        }
+        // What tools that carried the object here have noted on it is no part of the release.
+        let annotations = meta.annotations.clone().unwrap_or_default();
+        let of_release = |key: &str| key.split('/').next().is_some_and(|domain| domain.ends_with("openshift.io"));
+        manifests.push(Manifest {
+            file: String::new(),
+            id: RequestId { namespace, name: meta.name.clone().unwrap_or_default() },
+            annotations: annotations.into_iter().filter(|(key, _)| of_release(key)).collect(),
+            labels,
+            spec: guarded.0.as_ref().map(|request| request.spec.clone()).map_err(|invalid| invalid.error.clone()),
+        });
+    }
+    manifests.sort_by(|a, b| a.id.cmp(&b.id));
+    if manifests.is_empty() {
+        return Err(format!(
+            "no CredentialsRequest with the label {RELEASE_LABEL} matches spec.release.selector in the namespaces that the ClusterIdentity takes its requests from"
+        ));
+    }
+    let source = format!("{} candidates in the cluster", manifests.len());
+    Ok(Release { manifests, source, version: None, digest: None })
+}

@@ -1,0 +1,252 @@
+//! The status of an UpgradeCheck, computed from what was read and judged alone.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::super::status::{Conditions, Says, seconds, summarise};
+use super::releases::Unread;
+use crate::api::conditions as types;
+use crate::api::upgrade_check::{
+    Action, CheckSummary, CheckedComponent, ExampleRequest, MissingPart, PreGrantedComponent, ReadRelease,
+    SimulatedPart, SurplusPart, UnadmittedAccount,
+};
+use crate::api::{UpgradeCheck, UpgradeCheckStatus};
+use crate::desired::pregrant::{Fate, PreGranted};
+use crate::plan::upgrade::{Component, ComponentVerdict, Part, Readiness, RollCall};
+use crate::policy::coverage::Verdict;
+
+/// What a look at an UpgradeCheck came to.
+#[derive(Debug, Clone)]
+pub enum Look {
+    /// It was judged.
+    Judged(RollCall, ReadRelease),
+    /// There is no release to judge by.
+    NoRelease(Unread),
+    /// The live roles are not known: reason, message, and whether that will pass by itself.
+    NoRoles {
+        /// One word.
+        reason: &'static str,
+        /// A sentence.
+        message: String,
+        /// Whether older verdicts stand.
+        passing: bool,
+    },
+}
+
+/// What became of the annotation on the CloudCredential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotated {
+    /// Whether it says what the verdict says; `None` when that could not be seen to.
+    pub status: Option<bool>,
+    /// One word.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+/// The status after a look.
+pub fn after_look(
+    check: &UpgradeCheck,
+    look: &Look,
+    pre_granted: &[&PreGranted],
+    annotated: Option<Annotated>,
+    now: Timestamp,
+) -> UpgradeCheckStatus {
+    let previous = check.status.clone().unwrap_or_default();
+    let generation = check.metadata.generation;
+    let mut conditions = Conditions::over(&previous.conditions, generation, now);
+    let mut status = UpgradeCheckStatus { observed_generation: generation, ..previous.clone() };
+    match look {
+        Look::Judged(roll_call, release) => {
+            conditions.set(types::UPGRADE_READY, verdict(check, roll_call));
+            let message = "judged against the live roles".to_owned();
+            conditions.set(types::READY, Says { status: Some(true), reason: "Judged", message });
+            status.release = Some(release.clone());
+            status.summary = Some(summary(roll_call));
+            status.components = roll_call.components.iter().map(component).collect();
+        }
+        Look::NoRelease(Unread::Reading(message)) => {
+            stands(&mut conditions, &previous, check, "ReadingRelease", message)
+        }
+        Look::NoRelease(Unread::Failed(message)) => unknown(&mut conditions, "ReleaseUnreadable", message),
+        Look::NoRoles { reason, message, passing: true } => stands(&mut conditions, &previous, check, reason, message),
+        Look::NoRoles { reason, message, passing: false } => unknown(&mut conditions, reason, message),
+    }
+    if check.spec.action == Action::PreGrant {
+        pre_grant(&mut conditions, &mut status, pre_granted, look);
+    } else {
+        status.pre_grant = Vec::new();
+    }
+    if let Some(Annotated { status, reason, message }) = annotated {
+        conditions.set(types::ANNOTATED, Says { status, reason, message });
+    }
+    status.conditions = conditions.out;
+    // The time alone is no change: a look that finds nothing new writes nothing.
+    if status != previous && matches!(look, Look::Judged(..)) {
+        status.last_checked_time = Some(seconds(now));
+    }
+    status
+}
+
+/// Whether a status says that the upgrade may go ahead.
+pub fn says_ready(conditions: &[Condition]) -> bool {
+    conditions.iter().any(|condition| condition.type_ == types::UPGRADE_READY && condition.status == "True")
+}
+
+/// No verdict by ignorance.
+fn unknown(conditions: &mut Conditions<'_>, reason: &'static str, message: &str) {
+    conditions.set(types::UPGRADE_READY, Says { status: None, reason, message: message.to_owned() });
+    conditions.set(types::READY, Says { status: Some(false), reason, message: message.to_owned() });
+}
+
+/// A verdict on the same spec stands for a while, and is marked.
+fn stands(
+    conditions: &mut Conditions<'_>,
+    previous: &UpgradeCheckStatus,
+    check: &UpgradeCheck,
+    reason: &'static str,
+    message: &str,
+) {
+    if previous.observed_generation == check.metadata.generation {
+        conditions.keep(types::UPGRADE_READY, reason, message);
+    } else {
+        conditions.set(types::UPGRADE_READY, Says { status: None, reason, message: message.to_owned() });
+    }
+    conditions.set(types::READY, Says { status: None, reason, message: message.to_owned() });
+}
+
+fn verdict(check: &UpgradeCheck, roll_call: &RollCall) -> Says {
+    let release = &check.spec.release.version;
+    let worst = roll_call.components.iter().map(|component| component.verdict).max();
+    let reason = match worst {
+        Some(ComponentVerdict::Missing) => "PermissionsMissing",
+        Some(ComponentVerdict::NewRole) => "RolesMissing",
+        Some(ComponentVerdict::TrustMissing) => "ServiceAccountsNotAdmitted",
+        Some(ComponentVerdict::Indeterminate) => "Indeterminate",
+        Some(ComponentVerdict::Conditional) => "Conditional",
+        Some(ComponentVerdict::Covered | ComponentVerdict::Retired) | None => "Covered",
+    };
+    let readiness = roll_call.readiness();
+    if readiness == Readiness::Ready {
+        let covered = roll_call.count(ComponentVerdict::Covered);
+        let message = format!("the live roles of {covered} components grant all that release {release} needs");
+        return Says { status: Some(true), reason, message };
+    }
+    let findings: Vec<String> = roll_call.components.iter().filter_map(finding).collect();
+    let status = (readiness == Readiness::NotReady).then_some(false);
+    Says { status, reason, message: format!("release {release}: {}", summarise(&findings)) }
+}
+
+fn finding(component: &Component) -> Option<String> {
+    let name = component.secret.as_ref().map_or_else(|| component.role.clone(), ToString::to_string);
+    match component.verdict.readiness() {
+        Readiness::Ready => None,
+        _ => Some(format!("{name}: {}", component.because)),
+    }
+}
+
+fn number(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn summary(roll_call: &RollCall) -> CheckSummary {
+    let count = |verdict| number(roll_call.count(verdict));
+    CheckSummary {
+        covered: count(ComponentVerdict::Covered),
+        missing: count(ComponentVerdict::Missing),
+        new_roles: count(ComponentVerdict::NewRole),
+        trust: number(roll_call.untrusting()),
+        conditional: count(ComponentVerdict::Conditional),
+        indeterminate: count(ComponentVerdict::Indeterminate),
+        retired: count(ComponentVerdict::Retired),
+    }
+}
+
+fn component(component: &Component) -> CheckedComponent {
+    let trust = component.trust.iter().map(|unadmitted| UnadmittedAccount {
+        service_account: unadmitted.service_account.clone(),
+        because: unadmitted.because.clone(),
+    });
+    let simulated = component.simulated.iter().map(|(question, decision)| SimulatedPart {
+        action: question.action.clone(),
+        resource: question.resource.clone(),
+        decision: decision.as_str().into(),
+    });
+    CheckedComponent {
+        request: component.secret.as_ref().map(ToString::to_string),
+        credentials_request: component.request.as_ref().map(ToString::to_string),
+        role: component.role.clone(),
+        verdict: component.verdict.as_str().into(),
+        missing: component.missing.iter().map(missing).collect(),
+        trust: trust.collect(),
+        surplus: component.surplus.iter().map(surplus).collect(),
+        simulated: simulated.collect(),
+        because: component.because.clone(),
+    }
+}
+
+fn missing(part: &Part) -> MissingPart {
+    let verdict = match part.verdict {
+        Verdict::Covered => "Covered",
+        Verdict::Conditional => "Conditional",
+        Verdict::Indeterminate => "Indeterminate",
+        Verdict::Missing => "Missing",
+    };
+    let example = part.example.clone().map(|(action, resource)| ExampleRequest { action, resource });
+    MissingPart {
+        verdict: verdict.into(),
+        actions: part.actions.clone(),
+        resource: part.resource.clone(),
+        condition: part.condition.clone(),
+        because: part.because.clone(),
+        example,
+    }
+}
+
+/// A surplus as statuses tell it.
+pub fn surplus(part: &Part) -> SurplusPart {
+    SurplusPart { actions: part.actions.clone(), resource: part.resource.clone(), condition: part.condition.clone() }
+}
+
+fn pre_grant(conditions: &mut Conditions<'_>, status: &mut UpgradeCheckStatus, granted: &[&PreGranted], look: &Look) {
+    if granted.is_empty() && !matches!(look, Look::Judged(..)) {
+        // The pass did not get as far; what is remembered is still needed.
+        return conditions.keep(types::PRE_GRANTED, "NotYet", "nothing is granted before the release is read");
+    }
+    let of = |fate: fn(&Fate) -> bool| -> Vec<String> {
+        granted.iter().filter(|component| fate(&component.fate)).map(|component| component.secret.to_string()).collect()
+    };
+    let refused: Vec<String> = granted
+        .iter()
+        .filter_map(|component| match &component.fate {
+            Fate::Refused(why) => Some(format!("{}: {why}", component.secret)),
+            _ => None,
+        })
+        .collect();
+    let (more, over) = (of(|fate| *fate == Fate::Granted), of(|fate| *fate == Fate::Over));
+    let kept = of(|fate| matches!(fate, Fate::Kept(_)));
+    let says = if !refused.is_empty() {
+        let message = format!("not granted ahead, what is in force stays: {}", summarise(&refused));
+        Says { status: Some(false), reason: "Refused", message }
+    } else if !kept.is_empty() {
+        let message = format!("what was granted ahead stays until the release can be read: {}", summarise(&kept));
+        Says { status: None, reason: "ReleaseUnreadable", message }
+    } else if !more.is_empty() {
+        let message = format!("granted ahead of the upgrade: {}", summarise(&more));
+        Says { status: Some(true), reason: "Granted", message }
+    } else if !over.is_empty() {
+        let message = format!("the requests in force have changed, so the upgrade is over for {}", summarise(&over));
+        Says { status: Some(false), reason: "Over", message }
+    } else {
+        let message = "the requests in force ask for as much already".to_owned();
+        Says { status: Some(true), reason: "NothingToGrant", message }
+    };
+    conditions.set(types::PRE_GRANTED, says);
+    let remembered = granted.iter().filter(|component| !matches!(component.fate, Fate::Refused(_)));
+    status.pre_grant = remembered
+        .map(|component| PreGrantedComponent {
+            request: component.secret.to_string(),
+            in_force: component.begun.clone(),
+        })
+        .collect();
+}

@@ -79,7 +79,7 @@ fn observed(
     secret: impl Fn(&Wanted) -> SecretState,
 ) -> Observed {
     let roles = desired.wanted().map(|(_, wanted)| (wanted.role.name.clone(), role(wanted)));
-    let secrets = desired.wanted().map(|(_, wanted)| (wanted.secret.key.clone(), Seen::Known(secret(wanted))));
+    let secrets = desired.wanted().map(|(_, wanted)| (wanted.read.secret.clone(), Seen::Known(secret(wanted))));
     Observed {
         bucket: Seen::Known(BucketState::Absent),
         provider: Seen::Known(None),
@@ -126,15 +126,15 @@ fn role(wanted: &Wanted) -> ObservedRole {
 fn secret(wanted: &Wanted) -> ObservedSecret {
     ObservedSecret {
         resource_version: "1".into(),
-        credentials_sha256: Some(sha256_hex(wanted.secret.credentials.as_bytes())),
+        credentials_sha256: Some(sha256_hex(wanted.secret.as_ref().expect("a Secret").credentials.as_bytes())),
         role_arn: Some(wanted.role.arn.clone()),
         token_path: None,
         has_access_key: false,
         type_: "Opaque".into(),
         ours: true,
         labelled: true,
-        identity: Some(wanted.secret.identity.clone()),
-        request: Some(wanted.secret.request.clone()),
+        identity: Some(wanted.secret.as_ref().expect("a Secret").identity.clone()),
+        request: Some(wanted.secret.as_ref().expect("a Secret").request.clone()),
     }
 }
 

@@ -25,12 +25,12 @@ pub struct GrantedRole {
     pub description: String,
 }
 
-/// The roles whose names begin so, by name in lower case; where the account may not be listed, those that are named. A
-/// role that cannot be read says why.
+/// The roles whose names begin so, by name in lower case; where the account may not be listed and the names are known, those
+/// that are named. A role that cannot be read says why.
 pub async fn granted_roles(
     session: &Session,
     prefix: &str,
-    named: &BTreeSet<String>,
+    named: Option<&BTreeSet<String>>,
     not_before: Instant,
 ) -> Result<GrantedRoles, Fault> {
     let account = &session.account;
@@ -38,13 +38,13 @@ pub async fn granted_roles(
     let mut roles = GrantedRoles::new();
     let snapshot = match account.snapshot(&session.clients, prefix, Freshness { not_before }).await {
         Ok(snapshot) => snapshot,
-        Err(fault) if fault.class == FaultClass::Denied => {
+        Err(fault) => {
+            let Some(named) = named.filter(|_| fault.class == FaultClass::Denied) else { return Err(fault) };
             for name in named {
                 roles.extend(apart(session, name, &mut managed).await);
             }
             return Ok(roles);
         }
-        Err(fault) => return Err(fault),
     };
     let written = account.written_since(prefix, snapshot.begun());
     for role in snapshot.beginning_with(prefix) {

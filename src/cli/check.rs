@@ -127,7 +127,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let live = match (&args.from, &args.account_dump) {
         (Some(from), _) => live_of_release(args, &spec, from)?,
         (None, Some(dump)) => live_of_dump(&spec, dump)?,
-        (None, None) => super::runtime()?.block_on(live_of_aws(&spec, &target))?,
+        (None, None) => super::runtime()?.block_on(live_of_aws(&spec))?,
     };
     let issuer = desired_issuer(&spec, &live.account);
     let (provider, host) = trusted(args, &issuer, &live);
@@ -239,13 +239,12 @@ fn live_of_dump(spec: &ClusterIdentitySpec, file: &Path) -> anyhow::Result<Live>
     })
 }
 
-async fn live_of_aws(spec: &ClusterIdentitySpec, target: &Included) -> anyhow::Result<Live> {
+async fn live_of_aws(spec: &ClusterIdentitySpec) -> anyhow::Result<Live> {
     let connection = Connection::new(Meter::default()).await;
     let session = connection.open(&Access::of(spec)).await?;
     let account = session.account.id.clone();
     let prefix = role_prefix(&spec.infra_name);
-    let named = target.targets(spec).into_iter().map(|target| target.role).collect();
-    let granted = Box::pin(granted_roles(&session, &prefix, &named, Instant::now())).await?;
+    let granted = Box::pin(granted_roles(&session, &prefix, None, Instant::now())).await?;
     let owner_tag = owner_tag_key(&spec.infra_name);
     let owned =
         granted.values().filter_map(|role| role.as_ref().ok()).filter(|role| role.tags.contains_key(&owner_tag));

@@ -45,15 +45,19 @@ pub struct Metrics {
     passes: Family<OutcomeLabel, Counter>,
     durations: Histogram,
     identities: Family<ReadyLabel, Gauge>,
+    checks: Family<ReadyLabel, Gauge>,
     drifted: Gauge,
     oldest_verified: Gauge,
     leader: Gauge,
     standings: Mutex<HashMap<String, Standing>>,
     known: Mutex<Option<Known>>,
+    verdicts: Mutex<Option<Verdicts>>,
 }
 
 /// Tells which ClusterIdentities there are.
 type Known = Box<dyn Fn() -> BTreeSet<String> + Send + Sync>;
+/// Tells what each UpgradeCheck says: `true`, `false` or `unknown`.
+type Verdicts = Box<dyn Fn() -> Vec<&'static str> + Send + Sync>;
 
 impl Metrics {
     /// All metrics, at zero.
@@ -64,11 +68,13 @@ impl Metrics {
             passes: Family::default(),
             durations: Histogram::new([0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]),
             identities: Family::default(),
+            checks: Family::default(),
             drifted: Gauge::default(),
             oldest_verified: Gauge::default(),
             leader: Gauge::default(),
             standings: Mutex::default(),
             known: Mutex::default(),
+            verdicts: Mutex::default(),
         };
         metrics.register();
         metrics
@@ -84,6 +90,7 @@ impl Metrics {
             self.aws.calls.clone(),
         );
         registry.register("cluster_identities", "ClusterIdentities, by readiness", self.identities.clone());
+        registry.register("upgrade_checks", "UpgradeChecks, by what UpgradeReady says", self.checks.clone());
         registry.register("drifted_resources", "Differences from what was last made true", self.drifted.clone());
         registry.register(
             "last_verified_timestamp_seconds",
@@ -108,6 +115,11 @@ impl Metrics {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(known));
     }
 
+    /// Says where to learn what the UpgradeChecks say.
+    pub fn set_verdicts(&self, verdicts: impl Fn() -> Vec<&'static str> + Send + Sync + 'static) {
+        *self.verdicts.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(verdicts));
+    }
+
     /// Says whether this replica leads.
     pub fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
@@ -122,6 +134,11 @@ impl Metrics {
         for ready in ["true", "false", "unknown"] {
             let count = standings.values().filter(|standing| standing.ready == ready).count();
             self.identities.get_or_create(&ReadyLabel { ready }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|verdicts| verdicts());
+        for ready in ["true", "false", "unknown"] {
+            let count = verdicts.iter().flatten().filter(|verdict| **verdict == ready).count();
+            self.checks.get_or_create(&ReadyLabel { ready }).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         self.drifted.set(standings.values().map(|standing| standing.drifted).sum());
         let oldest = standings.values().map(|standing| standing.verified_at.map_or(0, Timestamp::as_second)).min();

@@ -279,10 +279,12 @@ async fn lead(
         pass_timeout: settings.pass_timeout,
         filled: tokio::sync::OnceCell::new(),
     });
-    let context_of_filling = context.clone();
+    let filling = context.clone();
     let strays = checks::tend_strays(context.shared.clone());
     let known = stores.clone();
     context.metrics.set_known(move || known.well_formed().iter().map(full_name).collect());
+    let known = stores.clone();
+    context.metrics.set_verdicts(move || known.well_formed_checks().iter().map(checks::verdict).collect());
     let triggered = futures::stream::unfold(triggered, |mut triggered| async move {
         triggered.recv().await.map(|identity| (identity, triggered))
     });
@@ -296,13 +298,13 @@ async fn lead(
                 tracing::debug!(%error, "a trigger came to nothing");
             }
         });
-    let filling = async {
-        if tokio::time::timeout(FIRST_LISTS, context_of_filling.until_filled()).await.is_err() {
+    let tending = async {
+        if tokio::time::timeout(FIRST_LISTS, filling.until_filled()).await.is_err() {
             let why = "waiting for the first lists of ClusterIdentities, CredentialsRequests, namespaces and Secrets: \
                        may the operator list them in all namespaces (deploy/base/clusterrole.yaml)?";
             tracing::warn!("{why}");
             readiness.waiting(why.into());
-            context_of_filling.until_filled().await;
+            filling.until_filled().await;
             readiness.ready();
         }
         strays.await;
@@ -311,7 +313,7 @@ async fn lead(
     let result = tokio::select! {
         () = controller => if stop.is_cancelled() { Ok(()) } else { Err(ControllerError::Ended("the controller")) },
         _ = watches => Err(ControllerError::Ended("a watch")),
-        () = filling => Err(ControllerError::Ended("the wait for the first lists")),
+        () = tending => Err(ControllerError::Ended("the care for UpgradeChecks")),
     };
     watching.iter().for_each(tokio::task::JoinHandle::abort);
     result

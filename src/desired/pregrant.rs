@@ -15,6 +15,7 @@ use super::request::{ReadRequest, RequestId, StatementEntry};
 use super::secret::SecretKey;
 use super::{DesiredRequest, Inputs, RequestVerdict, Wanted, wanted_role};
 use crate::policy::Effect;
+use crate::policy::coverage::{Granted, Source, Verdict, judge};
 
 /// What an UpgradeCheck wants to be granted.
 #[derive(Debug, Clone)]
@@ -73,21 +74,28 @@ fn sorted(texts: &[String]) -> BTreeSet<&str> {
 
 /// What a request in force and its target come to together; `None` when that is no more than the request.
 fn united(request: &ReadRequest, target: &ReadRequest) -> Result<Option<ReadRequest>, String> {
+    let new = || target.service_accounts.iter().filter(|account| !request.service_accounts.contains(account));
+    if covers(request, target) && new().next().is_none() {
+        return Ok(None);
+    }
     let mut united = request.clone();
     for entry in &target.statements {
         unite(&mut united.statements, entry);
     }
-    let new = target.service_accounts.iter().filter(|account| !request.service_accounts.contains(account));
-    united.service_accounts.extend(new.cloned());
-    if united == *request {
-        return Ok(None);
-    }
+    united.service_accounts.extend(new().cloned());
     // What one of them denies, the other may need.
     let denies = |request: &ReadRequest| request.statements.iter().any(|entry| entry.effect == Effect::Deny);
     if denies(request) || denies(target) {
         return Err("one of the two has Deny statements, so both cannot be granted at once".into());
     }
     Ok(Some(united))
+}
+
+/// Whether a request asks for all that a target needs, however the two are written.
+fn covers(request: &ReadRequest, target: &ReadRequest) -> bool {
+    let granted =
+        Granted { identity: vec![Source::asking_for("the request in force", request.required())], boundary: None };
+    judge(&target.required(), &granted).iter().all(|finding| finding.verdict == Verdict::Covered)
 }
 
 /// Actions join the entry with the same resource and condition: the policy stays short.
@@ -110,22 +118,24 @@ fn unite(statements: &mut Vec<StatementEntry>, entry: &StatementEntry) {
 /// Adds to what requests in force come to what UpgradeChecks grant ahead.
 pub(super) fn grant(inputs: &Inputs, issuer: &DesiredIssuer, requests: &mut Vec<DesiredRequest>) -> Vec<PreGranted> {
     let mut granted = Vec::new();
-    let mut roles: BTreeSet<String> = requests
-        .iter()
-        .filter_map(|request| match &request.verdict {
-            RequestVerdict::Wanted(wanted) => Some(wanted.role.name.to_ascii_lowercase()),
-            _ => None,
-        })
-        .collect();
     for grant in &inputs.pre_grants {
-        for component in components(grant) {
-            let target = grant.targets.as_ref().map(|targets| targets.iter().filter(|t| t.secret == component));
-            let targets = target.map(Iterator::collect::<Vec<_>>).map_err(Clone::clone);
-            let fate = match request_of(requests, &component) {
-                Some(at) => extend(inputs, issuer, &mut requests[at], grant, &component, targets),
-                None => add(inputs, issuer, requests, &mut roles, grant, &component, targets),
+        for secret in components(grant) {
+            let of = |targets: &Vec<ReadRequest>| targets.iter().filter(|t| t.secret == secret).cloned().collect();
+            let component = Component {
+                inputs,
+                issuer,
+                check: &grant.check,
+                secret: &secret,
+                targets: grant.targets.as_ref().map(of).map_err(Clone::clone),
             };
-            granted.extend(fate);
+            let begun = grant.begun.get(&secret);
+            let fate = match request_of(requests, &secret) {
+                Some(at) => component.extend(&mut requests[at], begun),
+                None => component.add(requests, begun),
+            };
+            if let Some((begun, fate)) = fate {
+                granted.push(PreGranted { check: grant.check.clone(), secret, begun, fate });
+            }
         }
     }
     granted
@@ -153,107 +163,102 @@ fn request_of(requests: &[DesiredRequest], component: &SecretKey) -> Option<usiz
     requests.iter().position(is)
 }
 
-/// What is already known to be granted to a component, as the status remembers it.
-fn granted(grant: &PreGrant, component: &SecretKey, begun: String, fate: Fate) -> Option<PreGranted> {
-    Some(PreGranted { check: grant.check.clone(), secret: component.clone(), begun, fate })
+/// A component of a check, and what the target release asks for it.
+struct Component<'a> {
+    inputs: &'a Inputs,
+    issuer: &'a DesiredIssuer,
+    check: &'a str,
+    secret: &'a SecretKey,
+    targets: Result<Vec<ReadRequest>, String>,
 }
 
-type Targets<'a> = Result<Vec<&'a ReadRequest>, String>;
+/// What the request in force asked for when the granting began, and what is granted.
+type Begun = Option<(String, Fate)>;
 
-fn extend(
-    inputs: &Inputs,
-    issuer: &DesiredIssuer,
-    request: &mut DesiredRequest,
-    grant: &PreGrant,
-    component: &SecretKey,
-    targets: Targets<'_>,
-) -> Option<PreGranted> {
-    let RequestVerdict::Wanted(wanted) = &mut request.verdict else { return None };
-    let now = in_force(&wanted.in_force);
-    let begun = grant.begun.get(component).cloned().unwrap_or_else(|| now.clone());
-    let fate = |fate| granted(grant, component, begun.clone(), fate);
-    if begun != now {
-        return fate(Fate::Over);
+impl Component<'_> {
+    /// Grants what the target asks for beyond a request in force.
+    fn extend(&self, request: &mut DesiredRequest, begun: Option<&String>) -> Begun {
+        let RequestVerdict::Wanted(wanted) = &mut request.verdict else { return None };
+        let now = in_force(&wanted.in_force);
+        let begun = begun.unwrap_or(&now).clone();
+        let fate = if begun == now { self.unite_with(wanted) } else { Fate::Over };
+        Some((begun, fate))
     }
-    let targets = match targets {
-        Ok(targets) => targets,
-        Err(why) => {
-            wanted.kept = Some(format!("the release of the UpgradeCheck {} cannot be read: {why}", grant.check));
-            return fate(Fate::Kept(why));
-        }
-    };
-    let mut read = (*wanted.read).clone();
-    let mut more = false;
-    for target in targets {
-        match united(&read, target) {
-            Ok(None) => {}
-            Ok(Some(both)) => (read, more) = (both, true),
-            Err(why) => return fate(Fate::Refused(why)),
-        }
-    }
-    if !more {
-        return fate(Fate::Nothing);
-    }
-    match wanted_role(inputs, issuer, &read) {
-        Ok(role) => {
-            wanted.role = role;
-            wanted.read = Arc::new(read);
-            fate(Fate::Granted)
-        }
-        Err(refused) => fate(Fate::Refused(refused.to_string())),
-    }
-}
 
-/// A component that has no request in force yet gets a role, and no Secret.
-fn add(
-    inputs: &Inputs,
-    issuer: &DesiredIssuer,
-    requests: &mut Vec<DesiredRequest>,
-    roles: &mut BTreeSet<String>,
-    grant: &PreGrant,
-    component: &SecretKey,
-    targets: Targets<'_>,
-) -> Option<PreGranted> {
-    let fate = |fate| granted(grant, component, String::new(), fate);
-    let was_in_force = grant.begun.get(component).is_some_and(|begun| !begun.is_empty());
-    let claimed = super::claimed_in_force(inputs, component);
-    if was_in_force {
-        return granted(grant, component, grant.begun.get(component).cloned().unwrap_or_default(), Fate::Over);
-    }
-    if claimed {
-        return fate(Fate::Refused("the request in force is refused itself".into()));
-    }
-    let targets = match targets {
-        Ok(targets) => targets,
-        Err(why) => return fate(Fate::Kept(why)),
-    };
-    let (first, rest) = targets.split_first()?;
-    let mut read = (*first).clone();
-    for target in rest {
-        match united(&read, target) {
-            Ok(both) => read = both.unwrap_or(read),
-            Err(why) => return fate(Fate::Refused(why)),
+    fn unite_with(&self, wanted: &mut Wanted) -> Fate {
+        let targets = match &self.targets {
+            Ok(targets) => targets,
+            Err(why) => {
+                wanted.kept = Some(format!("the release of the UpgradeCheck {} cannot be read: {why}", self.check));
+                return Fate::Kept(why.clone());
+            }
+        };
+        match together(&wanted.read, targets) {
+            Ok(None) => Fate::Nothing,
+            Err(why) => Fate::Refused(why),
+            Ok(Some(both)) => match wanted_role(self.inputs, self.issuer, &both) {
+                Ok(role) => {
+                    wanted.role = role;
+                    wanted.read = Arc::new(both);
+                    Fate::Granted
+                }
+                Err(refused) => Fate::Refused(refused.to_string()),
+            },
         }
     }
-    let role = match wanted_role(inputs, issuer, &read) {
-        Ok(role) => role,
-        Err(refused) => return fate(Fate::Refused(refused.to_string())),
-    };
-    if !roles.insert(role.name.to_ascii_lowercase()) {
-        // Another check may have granted it: the first one stands.
-        let same = requests.iter().any(|request| match &request.verdict {
-            RequestVerdict::Wanted(wanted) => wanted.secret.is_none() && *wanted.read == read,
+
+    /// A component that has no request in force yet gets a role, and no Secret.
+    fn add(&self, requests: &mut Vec<DesiredRequest>, begun: Option<&String>) -> Begun {
+        let fate = match (begun, &self.targets) {
+            (Some(begun), _) if !begun.is_empty() => return Some((begun.clone(), Fate::Over)),
+            _ if super::claimed_in_force(self.inputs, self.secret) => {
+                Fate::Refused("the request in force is refused itself".into())
+            }
+            (_, Err(why)) => Fate::Kept(why.clone()),
+            (_, Ok(targets)) => {
+                let (first, rest) = targets.split_first()?;
+                self.make_role(requests, first, rest).map_or_else(Fate::Refused, |()| Fate::Granted)
+            }
+        };
+        Some((String::new(), fate))
+    }
+
+    fn make_role(
+        &self,
+        requests: &mut Vec<DesiredRequest>,
+        first: &ReadRequest,
+        rest: &[ReadRequest],
+    ) -> Result<(), String> {
+        let read = together(first, rest)?.unwrap_or_else(|| first.clone());
+        let role = wanted_role(self.inputs, self.issuer, &read).map_err(|refused| refused.to_string())?;
+        let same_name = |request: &&DesiredRequest| match &request.verdict {
+            RequestVerdict::Wanted(wanted) => wanted.role.name.eq_ignore_ascii_case(&role.name),
             _ => false,
-        });
-        let taken = || Fate::Refused(format!("the role name {} is also that of another request", role.name));
-        return fate(if same { Fate::Granted } else { taken() });
+        };
+        if let Some(other) = requests.iter().find(same_name) {
+            return match &other.verdict {
+                // Another check grants it already.
+                RequestVerdict::Wanted(wanted) if wanted.secret.is_none() && *wanted.read == read => Ok(()),
+                _ => Err(format!("the role name {} is also that of {}", role.name, other.id)),
+            };
+        }
+        let (namespace, check) = self.check.split_once('/').unwrap_or_default();
+        // No object has a name with a slash in it.
+        let name = format!("{check}/{}.{}", self.secret.namespace, self.secret.name);
+        let id = RequestId { namespace: namespace.into(), name };
+        let read = Arc::new(read);
+        let wanted = Wanted { role, secret: None, in_force: read.clone(), read, kept: None };
+        requests.push(DesiredRequest { id, verdict: RequestVerdict::Wanted(Box::new(wanted)) });
+        Ok(())
     }
-    let (namespace, check) = grant.check.split_once('/').unwrap_or_default();
-    // No object has a name with a slash in it.
-    let id =
-        RequestId { namespace: namespace.into(), name: format!("{check}/{}.{}", component.namespace, component.name) };
-    let read = Arc::new(read);
-    let wanted = Wanted { role, secret: None, in_force: read.clone(), read, kept: None };
-    requests.push(DesiredRequest { id, verdict: RequestVerdict::Wanted(Box::new(wanted)) });
-    fate(Fate::Granted)
+}
+
+/// What a request and others for the same Secret come to together; `None` when that is no more than the request.
+fn together(request: &ReadRequest, others: &[ReadRequest]) -> Result<Option<ReadRequest>, String> {
+    let mut all = None;
+    for other in others {
+        let sum = united(all.as_ref().unwrap_or(request), other)?;
+        all = sum.or(all);
+    }
+    Ok(all)
 }

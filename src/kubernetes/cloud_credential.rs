@@ -26,7 +26,11 @@ fn api(client: &Client) -> Api<DynamicObject> {
 /// Reads it; `None` where there is none, because the cluster is no OpenShift.
 pub async fn read(client: &Client) -> Result<Option<Annotations>, Fault> {
     let found = api(client).get_metadata_opt(NAME).await;
-    let found = found.map_err(|error| fault("get cloudcredentials", NAME, &error))?;
+    let found = match found {
+        // A kind that is not served is answered by a page, not by a status.
+        Err(kube::Error::Api(status)) if status.code == 404 => None,
+        found => found.map_err(|error| fault("get cloudcredentials", NAME, &error))?,
+    };
     Ok(found.map(|object| Annotations {
         carried: Carried {
             value: object.annotations().get(UPGRADEABLE_TO).cloned(),

@@ -304,6 +304,17 @@ fn judge_live(call: &Call, component: &mut Component, live: &LiveRole, asks: &[&
     component.because = because_of(component);
 }
 
+/// How many actions a sentence names; all of them are in the component's parts.
+const MOST_NAMED: usize = 5;
+
+fn few(actions: &[String]) -> String {
+    let named = actions.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match actions.len().saturating_sub(MOST_NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
 /// The gravest thing first, in one sentence.
 fn because_of(component: &Component) -> String {
     let gravest = component.missing.iter().map(|part| part.verdict).max();
@@ -311,7 +322,7 @@ fn because_of(component: &Component) -> String {
     match (part, component.trust.first()) {
         (Some(part), _) if part.verdict == Verdict::Missing || component.trust.is_empty() => {
             let on = if part.resource == "*" { String::new() } else { format!(" on {}", part.resource) };
-            format!("{}{on}: {}", part.actions.join(", "), part.because)
+            format!("{}{on}: {}", few(&part.actions), part.because)
         }
         (_, Some(unadmitted)) => format!("service account {}: {}", unadmitted.service_account, unadmitted.because),
         _ => "the live role grants all that it needs".into(),
@@ -358,27 +369,13 @@ pub fn surplus(granted: &Granted, required: Vec<Required>) -> Vec<Part> {
             }));
         }
     }
-    let asked = Granted { identity: vec![as_policy(required)], boundary: None };
+    let asked = Granted { identity: vec![Source::asking_for("the request", required)], boundary: None };
     let mut parts = parts(judge(&allowed, &asked), |finding| finding.verdict == Verdict::Missing);
     for part in &mut parts {
         part.verdict = Verdict::Covered;
         part.because = "no request asks for it".into();
     }
     parts
-}
-
-fn as_policy(required: Vec<Required>) -> Source {
-    use crate::policy::document::{Statement, Version};
-    let statements = required.into_iter().map(|entry| Statement {
-        sid: None,
-        effect: entry.effect,
-        principals: None,
-        actions: Clause::Only(entry.actions),
-        resources: Some(Clause::Only(vec![entry.resource])),
-        conditions: entry.conditions,
-    });
-    let document = Document { version: Version::V2012, id: None, statements: statements.collect() };
-    Source { name: "the request".into(), document: Ok(document) }
 }
 
 /// The findings of a kind, those of one resource, condition and reason together.

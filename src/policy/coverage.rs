@@ -15,7 +15,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::automaton::{Glob, Kind, TooLarge, kinds};
-use super::document::{Document, Effect, Test};
+use super::document::{Clause, Document, Effect, Statement, Test, Version};
 use super::pattern::tidy_action;
 pub use implication::implies;
 use layers::{Judged, Statements};
@@ -27,6 +27,22 @@ pub struct Source {
     pub name: String,
     /// The document, or why it could not be read.
     pub document: Result<Document, String>,
+}
+
+impl Source {
+    /// A policy that grants just what is asked for.
+    pub fn asking_for(name: &str, required: Vec<Required>) -> Self {
+        let statements = required.into_iter().map(|entry| Statement {
+            sid: None,
+            effect: entry.effect,
+            principals: None,
+            actions: Clause::Only(entry.actions),
+            resources: Some(Clause::Only(vec![entry.resource])),
+            conditions: entry.conditions,
+        });
+        let document = Document { version: Version::V2012, id: None, statements: statements.collect() };
+        Self { name: name.to_owned(), document: Ok(document) }
+    }
 }
 
 /// What a role is granted.

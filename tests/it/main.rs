@@ -45,4 +45,5 @@ mod scene;
 mod schema;
 mod secrets;
 mod support;
+mod upgrade_checks;
 mod written;

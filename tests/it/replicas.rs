@@ -77,7 +77,8 @@ fn the_one_who_waits_serves_its_health_and_touches_nothing() {
     assert_eq!((second.operator.http_get("/healthz").0, second.operator.http_get("/readyz").0), (200, 200));
     assert_eq!(second.aws.calls().len(), 0, "no call to AWS, not even a question");
     let asked: BTreeSet<String> = second.api.asked().iter().map(Asked::what).collect();
-    let wanted = ["get leases", "list clusteridentities", "list credentialsrequests"].map(str::to_owned);
+    let wanted =
+        ["get leases", "list clusteridentities", "list credentialsrequests", "list upgradechecks"].map(str::to_owned);
     assert_eq!(asked, BTreeSet::from(wanted));
     assert_written_once(&scene, &first.aws.calls());
 }

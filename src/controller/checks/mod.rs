@@ -18,7 +18,7 @@ use super::verdicts::is_passing;
 use super::watches::check_reference;
 use crate::api::cluster_identity::ManagementPolicy;
 use crate::api::upgrade_check::{Action, ReadRelease, Simulate, SurplusPart};
-use crate::api::{ClusterIdentity, UpgradeCheck};
+use crate::api::{ClusterIdentity, UpgradeCheck, conditions as types};
 use crate::apply::annotation;
 use crate::aws::Session;
 use crate::aws::granted::{GrantedRoles, granted_roles, roles_with_more};
@@ -167,7 +167,7 @@ pub async fn judge(
         let targets = checks.iter().filter_map(|check| check.release.as_ref().ok());
         let of_targets = targets.flat_map(|target| target.included.targets(&identity.spec)).map(|target| target.role);
         let named = wanted.into_iter().chain(of_targets).collect();
-        Box::pin(granted_roles(session, &desired.role_prefix, &named, not_before)).await
+        Box::pin(granted_roles(session, &desired.role_prefix, Some(&named), not_before)).await
     };
     let live = match read {
         Ok(live) => live,
@@ -372,11 +372,12 @@ async fn annotate(
             "NoCloudCredential",
             "the cluster that Rolecall runs on has no CloudCredential named cluster (operator.openshift.io/v1)".into(),
         ),
-        Ok(Some(Annotate::Right)) => says(Some(true), "Annotated", format!("it says upgradeable-to {version}")),
         Ok(Some(Annotate::Set(_) | Annotate::Withdraw)) if hands_off => {
             says(Some(false), "ChangesPending", "managementPolicy of the ClusterIdentity is Observe".into())
         }
-        Ok(Some(Annotate::Set(_))) => says(Some(true), "Annotated", format!("it says upgradeable-to {version}")),
+        Ok(Some(Annotate::Right | Annotate::Set(_))) => {
+            says(Some(true), "Annotated", format!("it says upgradeable-to {version}"))
+        }
         Ok(Some(Annotate::Withdraw | Annotate::Absent)) => {
             says(Some(false), "NotReady", "it is not annotated, because the upgrade is not ready".into())
         }
@@ -404,6 +405,16 @@ async fn withdraw(shared: &Shared, check: &UpgradeCheck) -> Result<(), kube::Err
             tracing::warn!(check = full_name(check), error = %fault, "an annotation could not be withdrawn; it is tried again");
             Ok(())
         }
+    }
+}
+
+/// What `UpgradeReady` of a check says, as a word for metrics.
+pub fn verdict(check: &UpgradeCheck) -> &'static str {
+    let conditions = check.status.iter().flat_map(|status| &status.conditions);
+    match conditions.clone().find(|condition| condition.type_ == types::UPGRADE_READY).map(|c| c.status.as_str()) {
+        Some("True") => "true",
+        Some("False") => "false",
+        _ => "unknown",
     }
 }
 

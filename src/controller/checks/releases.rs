@@ -169,10 +169,14 @@ impl Releases {
             let failed = read.is_err();
             let waiting = note(&images, &key, read);
             // A closed channel means that the process is stopping.
-            waiting.iter().cloned().for_each(|identity| drop(triggers.send(identity)));
+            for identity in &waiting {
+                let _ = triggers.send(identity.clone());
+            }
             if failed {
                 tokio::time::sleep(RETRY).await;
-                waiting.into_iter().for_each(|identity| drop(triggers.send(identity)));
+                for identity in waiting {
+                    let _ = triggers.send(identity);
+                }
             }
         });
     }

@@ -66,7 +66,7 @@ pub fn after_look(
             status.components = roll_call.components.iter().map(component).collect();
         }
         Look::NoRelease(Unread::Reading(message)) => {
-            stands(&mut conditions, &previous, check, "ReadingRelease", message)
+            stands(&mut conditions, &previous, check, "ReadingRelease", message);
         }
         Look::NoRelease(Unread::Failed(message)) => unknown(&mut conditions, "ReleaseUnreadable", message),
         Look::NoRoles { reason, message, passing: true } => stands(&mut conditions, &previous, check, reason, message),

@@ -66,7 +66,7 @@ fn of(part: &Part) -> impl Iterator<Item = Question> {
 pub fn answer(component: &mut Component, answers: &[Answer]) {
     let mut parts = Vec::new();
     for part in std::mem::take(&mut component.missing) {
-        if can_be_asked(&part) { parts.extend(decided(part, answers)) } else { parts.push(part) }
+        if can_be_asked(&part) { parts.extend(decided(&part, answers)) } else { parts.push(part) }
     }
     component.missing = parts;
     component.simulated.extend_from_slice(answers);
@@ -81,7 +81,7 @@ pub fn answer(component: &mut Component, answers: &[Answer]) {
 }
 
 /// What is left of a part: what nobody could decide, and what AWS denies.
-fn decided(part: Part, answers: &[Answer]) -> Vec<Part> {
+fn decided(part: &Part, answers: &[Answer]) -> Vec<Part> {
     let decision = |action: &String| {
         let asked = |(question, _): &&Answer| question.action == *action && question.resource == part.resource;
         answers.iter().find(asked).map(|(_, decision)| *decision)

@@ -105,11 +105,16 @@ impl Shared {
 impl Proxy {
     /// Starts a proxy before the given emulators.
     pub fn start(targets: &Emulators) -> Proxy {
-        let shared = Arc::new(Shared {
-            moto: targets.moto_url().to_owned(),
-            s3: targets.s3_url().to_owned(),
-            recorded: Mutex::default(),
-        });
+        Self::between(targets.moto_url(), targets.s3_url())
+    }
+
+    /// Starts a proxy before one emulator that is asked for everything.
+    pub fn start_before(url: &str) -> Proxy {
+        Self::between(url, url)
+    }
+
+    fn between(iam: &str, s3: &str) -> Proxy {
+        let shared = Arc::new(Shared { moto: iam.to_owned(), s3: s3.to_owned(), recorded: Mutex::default() });
         let mut servers = Vec::new();
         let ports = [Service::Iam, Service::Sts, Service::S3].map(|service| {
             let listener = block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("cannot bind a port");

@@ -149,6 +149,17 @@ impl Account {
         prefixes.remove(&prefix.to_ascii_lowercase());
     }
 
+    /// Drops the last snapshot when no other ClusterIdentity can have a use for it: it is as large as all roles.
+    pub async fn let_snapshot_go(&self) {
+        let alone = self.snapshots.prefixes.lock().unwrap_or_else(PoisonError::into_inner).len() < 2;
+        let mut last = self.snapshots.last.lock().await;
+        if let Some(Last { result: Ok(snapshot), .. }) = last.as_mut().filter(|_| alone) {
+            let (begun, pages) = (snapshot.begun, snapshot.pages);
+            // Without prefixes it answers nothing; how many pages there are is still worth knowing.
+            *snapshot = Arc::new(Snapshot { begun, prefixes: BTreeSet::new(), roles: HashMap::new(), pages });
+        }
+    }
+
     async fn take(
         &self,
         clients: &Clients,

@@ -52,7 +52,9 @@ pub const NO_IDENTITY: &str = "NoClusterIdentity";
 /// The reason of `Ready` while a ClusterIdentity is being deleted.
 pub const DELETING: &str = "Deleting";
 
-/// Delay after changes: long enough for the watch to see our own status.
+/// Delay after changes that followed no others: in most cases AWS shows them at once.
+const AT_ONCE: Duration = Duration::from_millis(50);
+/// Delay after changes that followed others, or that AWS does not show yet.
 const SOON: Duration = Duration::from_millis(500);
 /// Longest delay while another ClusterIdentity is in the way.
 const RECHECK: Duration = Duration::from_mins(1);
@@ -105,8 +107,11 @@ impl Outcome {
     /// When the next pass is due. `failures` counts the passes since the last one that got through.
     pub fn delay(&self, interval: Duration, failures: u32) -> Duration {
         match self {
+            Self::Changed { .. } if failures == 0 => AT_ONCE,
             // Something that changes again and again does not stick: it is not fought over faster and faster.
-            Self::Changed { .. } | Self::Settling => SOON.saturating_mul(1 << failures.min(16)).min(interval.max(SOON)),
+            Self::Changed { .. } | Self::Settling => {
+                SOON.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(interval.max(SOON))
+            }
             // Nothing tells when the other ClusterIdentity goes, and asking costs no call.
             Self::Refused(_) => interval.min(RECHECK),
             Self::Failed(_)

@@ -23,7 +23,7 @@ use crate::aws::observe::{observe, trust_limit};
 use crate::aws::{Access, Connection, Session};
 use crate::desired::request::RequestRefused;
 use crate::desired::secret::SecretKey;
-use crate::desired::{Desired, IdentityRefused, Inputs, RequestVerdict, desire};
+use crate::desired::{Desired, IdentityRefused, Inputs, RequestInput, RequestVerdict, desire};
 use crate::kubernetes;
 use crate::observed::{FaultClass, Leftovers, Observed, ObservedSecret, SecretState, Seen};
 use crate::plan::{Change, Plan, Prior, Settling, Subject, plan};
@@ -116,7 +116,8 @@ pub async fn pass(
     let mut requests = gather::requests(&shared.stores, identity);
     requests.objects.values_mut().for_each(|request| shared.publisher.freshen(request));
     let checks = Box::pin(checks::gather(shared, identity)).await;
-    match Box::pin(look_and_act(shared, identity, &requests, &checks, not_before, now)).await {
+    let inputs = std::mem::take(&mut requests.inputs);
+    match Box::pin(look_and_act(shared, identity, &requests, inputs, &checks, not_before, now)).await {
         Ok((desired, evidence, live)) => {
             let states = states(&desired, &evidence);
             let outcome = outcome(&evidence, &states);
@@ -204,6 +205,7 @@ async fn look_and_act(
     shared: &Arc<Shared>,
     identity: &ClusterIdentity,
     requests: &Requests,
+    inputs: Vec<RequestInput>,
     checks: &[Check],
     not_before: tokio::time::Instant,
     now: Timestamp,
@@ -216,7 +218,7 @@ async fn look_and_act(
         shared.aws.open(&access),
     );
     let session = opened.map_err(Outcome::NoAccount)?;
-    let inputs = gather::inputs(identity, &session.account.id, keys, requests.inputs.clone(), now);
+    let inputs = gather::inputs(identity, &session.account.id, keys, inputs, now);
     let inputs = Inputs { pre_grants: checks::pre_grants(checks, identity), ..inputs };
     let desired = desire_within_quota(shared, &session, inputs).await.map_err(Outcome::Refused)?;
     let prior = gather::prior(identity, &requests.objects);
@@ -237,6 +239,10 @@ async fn look_and_act(
     }
     drop(known);
     let live = Box::pin(checks::judge(&session, &desired, evidence.plan(), identity, checks, listed, not_before)).await;
+    // A pass that looks at what was just made can use it once more.
+    if evidence.made().is_empty() {
+        session.account.let_snapshot_go().await;
+    }
     Ok((desired, evidence, live))
 }
 

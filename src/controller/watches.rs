@@ -1,8 +1,8 @@
 //! What the controller watches, the stores that the watches keep, and which ClusterIdentities an event concerns.
 
 use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::{Mutex, PoisonError};
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
@@ -169,11 +169,20 @@ pub fn start(
     (stores, tasks)
 }
 
+/// Where kubectl keeps a second copy of what was applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Leaves out what takes more room in a store than all the rest, and is never looked at there.
 pub fn lean<K: Resource>(
     stream: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send {
-    stream.modify(|object| object.meta_mut().managed_fields = None)
+    stream.modify(|object| {
+        let meta = object.meta_mut();
+        meta.managed_fields = None;
+        if let Some(annotations) = &mut meta.annotations {
+            annotations.remove(LAST_APPLIED);
+        }
+    })
 }
 
 /// Drives one watch for the life of the process.
@@ -214,7 +223,7 @@ fn requests_to_identities(stores: Stores) -> impl Fn(&Event<GuardedRequest>) -> 
         let Some((request, deleted)) = object(event) else { return Vec::new() };
         let meta = request.meta();
         let key = (meta.namespace.clone(), meta.name.clone());
-        let shape = (meta.generation, meta.labels.clone(), meta.annotations.clone(), meta.uid.clone());
+        let shape = (meta.generation, &meta.labels, &meta.annotations, &meta.uid);
         if !news.is_new(key, (!deleted).then_some(shape)) {
             return Vec::new();
         }
@@ -224,19 +233,22 @@ fn requests_to_identities(stores: Stores) -> impl Fn(&Event<GuardedRequest>) -> 
 
 static NONE: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
 
-/// Remembers what was last seen under a key.
-struct News<K, V>(Arc<Mutex<HashMap<K, V>>>);
+/// Remembers what was last seen under a key, as a hash: thousands of objects would be held twice otherwise.
+struct News<K> {
+    seen: Mutex<HashMap<K, u64>>,
+    hasher: RandomState,
+}
 
-impl<K, V> Default for News<K, V> {
+impl<K> Default for News<K> {
     fn default() -> Self {
-        Self(Arc::default())
+        Self { seen: Mutex::default(), hasher: RandomState::new() }
     }
 }
 
-impl<K: Hash + Eq, V: PartialEq> News<K, V> {
-    fn is_new(&self, key: K, value: Option<V>) -> bool {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match value {
+impl<K: Hash + Eq> News<K> {
+    fn is_new(&self, key: K, value: Option<impl Hash>) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match value.map(|value| self.hasher.hash_one(value)) {
             None => {
                 seen.remove(&key);
                 true
@@ -258,7 +270,7 @@ fn namespaces_to_identities(
     move |event| {
         let Some((namespace, deleted)) = object(event) else { return Vec::new() };
         let name = namespace.name_any();
-        if !news.is_new(name.clone(), (!deleted).then(|| namespace.metadata.uid.clone())) {
+        if !news.is_new(name.clone(), (!deleted).then_some(&namespace.metadata.uid)) {
             return Vec::new();
         }
         let mut concerned = Vec::new();
@@ -318,7 +330,8 @@ fn checks_to_identities() -> impl Fn(&Event<GuardedCheck>) -> Vec<IdentityRef> +
         let Some((check, deleted)) = object(event) else { return Vec::new() };
         let meta = check.meta();
         let key = (meta.namespace.clone(), meta.name.clone());
-        let shape = (meta.generation, meta.uid.clone(), meta.deletion_timestamp.clone(), meta.annotations.clone());
+        let doomed = meta.deletion_timestamp.is_some();
+        let shape = (meta.generation, &meta.uid, doomed, &meta.annotations);
         if !news.is_new(key, (!deleted).then_some(shape)) {
             return Vec::new();
         }

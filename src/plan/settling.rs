@@ -2,14 +2,15 @@
 //!
 //! IAM is eventually consistent (IAM User Guide, troubleshooting): for some seconds a read may tell what was before. A
 //! plan made from such a read must neither make the same change again nor call the old state drift. So the changes that
-//! were made are remembered until a read shows them, or until they are too old for that to be the reason.
+//! were made are remembered until they are too old for that to be the reason. A read that shows a change proves little: the
+//! next one may be answered by a replica that does not know of it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Cause, Change, Obstacle, Plan, Step, Subject};
+use super::{Cause, Change, Difference, Obstacle, Plan, Step, Subject};
 use crate::desired::role::DesiredRole;
 use crate::desired::{Desired, RequestVerdict};
 
@@ -25,6 +26,10 @@ pub struct Settling {
 struct Entry {
     at: Timestamp,
     change: Change,
+    /// What it was made for: what was found before, and what was wanted.
+    differences: Vec<Difference>,
+    /// A read has shown it. Another may still be answered by a replica that does not know of it.
+    seen: bool,
     /// AWS said that it exists already though no read showed it: whose it is, is to be seen.
     in_doubt: bool,
 }
@@ -54,9 +59,18 @@ impl Settling {
         if let Change::CreateRole(role) = &step.change {
             self.changes.remove(&Subject::LeftoverRole(role.name.clone()));
         }
+        // Nor is one that was deleted the one that was made before.
+        if let Change::DeleteRole { role } = &step.change {
+            self.changes.retain(|subject, entries| {
+                entries
+                    .retain(|entry| entry.change.role() != Some(role) || matches!(subject, Subject::LeftoverRole(_)));
+                !entries.is_empty()
+            });
+        }
         let entries = self.changes.entry(step.subject.clone()).or_default();
         entries.retain(|entry| !same_call(&entry.change, &step.change));
-        entries.push(Entry { at, change: step.change.clone(), in_doubt });
+        let (change, differences) = (step.change.clone(), step.differences.clone());
+        entries.push(Entry { at, change, differences, seen: false, in_doubt });
     }
 
     /// Whether a role was deleted a moment ago: a read that shows it is older than that.
@@ -75,7 +89,7 @@ impl Settling {
         self.unanswered = self.unanswered.filter(|at| is_young(*at));
     }
 
-    /// Whether something may have been made that no read has shown.
+    /// Whether something was made, or may have been, that a read may not show.
     pub fn may_hide_something(&self) -> bool {
         self.unanswered.is_some() || self.changes.values().flatten().any(|entry| !entry.change.is_deletion())
     }
@@ -86,7 +100,7 @@ impl Settling {
     }
 
     /// Takes out of a plan what was done a moment ago, and says for whom it waits. What the plan does not ask for any more
-    /// was seen, and is forgotten; without `desired`, in a teardown, only what was deleted can be seen to be gone.
+    /// was seen; without `desired`, in a teardown, only what was deleted can be seen to be gone.
     pub(super) fn hold_back(&mut self, plan: &mut Plan, desired: Option<&Desired>) {
         if self.changes.is_empty() {
             return;
@@ -109,23 +123,22 @@ impl Settling {
         for step in &steps {
             by_subject.entry(&step.subject).or_default().push(step);
         }
-        self.changes.retain(|subject, entries| {
+        for (subject, entries) in &mut self.changes {
             let of_subject = by_subject.get(subject);
-            entries.retain(|entry| {
+            for entry in entries {
                 let asked_for = of_subject.into_iter().flatten().any(|step| same_call(&step.change, &entry.change));
                 let unclear = match desired {
                     // It is wanted again, and a read may still show the one that was deleted.
-                    Some(desired) if is_wanted_again(&entry.change, desired) => return true,
+                    Some(desired) if is_wanted_again(&entry.change, desired) => continue,
                     Some(desired) => contradicts(&entry.change, subject, desired),
                     None => !entry.change.is_deletion(),
                 };
                 if !asked_for && unclear && desired.is_some() {
                     held.entry(subject.clone()).or_default().push(entry.change.name());
                 }
-                asked_for || unclear
-            });
-            !entries.is_empty()
-        });
+                entry.seen |= !asked_for && !unclear;
+            }
+        }
         for (subject, mut names) in held {
             names.sort_unstable();
             names.dedup();
@@ -144,15 +157,41 @@ impl Settling {
 
     /// Whether a step would only repeat what was done a moment ago. Nothing is created twice, whatever it is to be like.
     fn was_just_made(&self, step: &Step) -> bool {
-        self.entries(&step.subject).iter().any(|entry| {
-            entry.change == step.change || step.change.is_creation() && same_call(&entry.change, &step.change)
-        })
+        let entries = self.entries(&step.subject);
+        entries.iter().any(|entry| entry.includes(&step.change) && (entry.explains(step) || was_created(entries)))
     }
 
     /// What differs from a wish because we changed it for another is not someone else's doing.
     fn cause(&self, step: &Step) -> Cause {
-        let ours = self.entries(&step.subject).iter().any(|entry| same_call(&entry.change, &step.change));
+        let entries = self.entries(&step.subject);
+        let ours = entries
+            .iter()
+            .any(|entry| same_call(&entry.change, &step.change) && (entry.explains(step) || was_created(entries)));
         if ours && step.cause == Cause::Drift { Cause::Differs } else { step.cause }
+    }
+}
+
+/// Whether something was made a moment ago: a replica may know a part of what was made with it.
+fn was_created(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| entry.change.is_creation())
+}
+
+impl Entry {
+    /// Whether a step would do no more than this did.
+    fn includes(&self, change: &Change) -> bool {
+        match (&self.change, change) {
+            // It was marked as it was made.
+            (Change::CreateBucket(made), Change::TagBucket { tags, .. }) => {
+                tags.iter().all(|(key, value)| made.tags.get(key) == Some(value))
+            }
+            (made, change) => made == change || change.is_creation() && same_call(made, change),
+        }
+    }
+
+    /// Whether a read that does not know of the change would ask for such a step. Once a read has shown the change, that is
+    /// so only if everything is again exactly as it was before: anything else was done since.
+    fn explains(&self, step: &Step) -> bool {
+        !self.seen || self.differences == step.differences
     }
 }
 

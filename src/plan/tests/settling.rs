@@ -26,9 +26,38 @@ fn a_stale_read_makes_nothing_twice_and_is_no_drift() {
     assert!(second.drift().next().is_none());
     let settling = second.obstacles.iter().filter(|(_, obstacle)| matches!(obstacle, Obstacle::Settling(_))).count();
     assert_eq!(settling, desired.wanted().count() + 4, "each role, bucket, two documents, provider");
-    // Once a read shows it, it is forgotten, and the same state again is drift.
     let seen = plan(&desired, &perfect(&desired), &Prior { settling: second.settling, ..Prior::default() });
-    assert!(seen.settling.is_empty() && seen.obstacles.is_empty() && seen.steps.is_empty());
+    assert!(seen.obstacles.is_empty() && seen.steps.is_empty());
+    // Another replica may still not know of it.
+    let again = plan(&desired, &empty(&desired), &Prior { settling: seen.settling.clone(), ..Prior::default() });
+    assert!(again.steps.iter().all(|step| !step.change.is_of_aws()) && !again.obstacles.is_empty());
+    // What is neither as it was nor as it should be was done by someone else, and since.
+    let mut altered = perfect(&desired);
+    let (id, wanted) = desired.wanted().next().unwrap();
+    let mut role = perfect_role(wanted);
+    role.description = "by hand".into();
+    altered.roles.insert(wanted.role.name.clone(), Seen::Known(Some(role)));
+    let verified = BTreeMap::from([(Subject::Role(id.clone()), wanted.role.fingerprint())]);
+    let drifted = plan(&desired, &altered, &Prior { settling: seen.settling, verified, ..Prior::default() });
+    assert_eq!((drifted.steps.len(), drifted.drift().count()), (1, 1));
+}
+
+#[test]
+fn a_change_that_was_seen_and_undone_in_another_way_is_drift_at_once() {
+    let before = desired();
+    let after = desire(&inputs(spec(&serde_json::json!({"roles": {"maxSessionDuration": "2h"}})))).unwrap();
+    let prior = all_made(&plan(&after, &perfect(&before), &Prior::default()), 0);
+    let seen = plan(&after, &perfect(&after), &prior);
+    assert!(seen.steps.is_empty() && seen.obstacles.is_empty());
+    let verified = after.wanted().map(|(id, w)| (Subject::Role(id.clone()), w.role.fingerprint())).collect();
+    let prior = Prior { settling: seen.settling, verified, ..Prior::default() };
+    // As it was before the change: a replica that lags.
+    let stale = plan(&after, &perfect(&before), &prior);
+    assert_eq!((stale.steps.len(), stale.drift().count()), (0, 0));
+    // As it never was: someone's doing.
+    let third = desire(&inputs(spec(&serde_json::json!({"roles": {"maxSessionDuration": "3h"}})))).unwrap();
+    let drifted = plan(&after, &perfect(&third), &prior);
+    assert_eq!(drifted.drift().count(), before.wanted().count());
 }
 
 #[test]
@@ -83,7 +112,6 @@ fn a_wish_that_changed_back_is_not_judged_by_a_read_that_may_be_older_than_the_c
     let more = serde_json::json!({"roles": {"maxSessionDuration": "2h", "tags": {"team": "a"}}});
     let more = plan(&desire(&inputs(spec(&more))).unwrap(), &perfect(&after), &prior);
     assert!(more.steps.iter().all(|step| step.change.name() == "TagRole") && more.obstacles.is_empty());
-    assert!(more.settling.is_empty());
     // The spec is changed back, and the read still shows what was there in the first place.
     let back = plan(&before, &perfect(&before), &prior);
     assert!(back.steps.is_empty());

@@ -114,7 +114,6 @@ fn reads_that_lag_cost_no_write_and_no_alarm() {
 }
 
 #[test]
-#[ignore = "known: a change is forgotten when the first read shows it, though the next may not"]
 fn reads_that_go_to_and_fro_cost_no_write_and_no_alarm() {
     let calm = calm_writes();
     for_each_seed(60, |seed| a_lagging_life(seed, true, &calm));

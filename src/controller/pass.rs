@@ -26,7 +26,7 @@ use crate::desired::secret::SecretKey;
 use crate::desired::{Desired, IdentityRefused, Inputs, RequestInput, RequestVerdict, desire};
 use crate::kubernetes;
 use crate::observed::{FaultClass, Leftovers, Observed, ObservedSecret, SecretState, Seen};
-use crate::plan::{Change, Plan, Prior, Settling, Subject, plan};
+use crate::plan::{Change, Obstacle, Plan, Prior, Settling, Subject, plan};
 
 /// How long an account's quota is believed: people have it raised when a request was refused for it.
 const TRUST_LIMIT_AGE: Duration = Duration::from_mins(5);
@@ -98,7 +98,7 @@ pub struct Ended {
     pub outcome: Outcome,
     /// What the status says of `Ready` now: `true`, `false` or `unknown`.
     pub ready: &'static str,
-    /// When a key is due to be dropped.
+    /// When something is due before the next interval: a key to be dropped, a change that no read can be late for any more.
     pub due: Option<Timestamp>,
     /// How many differences were someone else's doing.
     pub drifted: usize,
@@ -127,7 +127,11 @@ pub async fn pass(
             let written = tell_requests(shared, &requests, &states, evidence.plan(), &live, now).await;
             shared.publisher.identity(identity, &previous, &next, &evidence).await.and(written)?;
             Box::pin(checks::tell(shared, identity, &desired, checks, live, now)).await?;
-            let due = status::next_retirement(&desired);
+            let retirement = status::next_retirement(&desired);
+            // What waits for AWS's reads is looked at once these can no longer be late, however the pass has ended.
+            let held = evidence.plan().obstacles.iter().any(|(_, obstacle)| matches!(obstacle, Obstacle::Settling(_)));
+            let settled = held.then(|| evidence.plan().settling.next_expiry(shared.settle_time)).flatten();
+            let due = retirement.into_iter().chain(settled).min();
             Ok(Ended { outcome, ready: status::ready(&next), due, drifted: evidence.plan().drift().count() })
         }
         Err(outcome) => {

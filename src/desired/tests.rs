@@ -1,5 +1,7 @@
 //! What should be, on data alone: partitions, trust policies, guardrails, collisions.
 
+mod pregrant;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -40,13 +42,17 @@ fn request(name: &str, more: &Value) -> RequestInput {
 }
 
 fn desire_of(spec: ClusterIdentitySpec, requests: Vec<RequestInput>) -> Desired {
+    desire_ahead(spec, requests, Vec::new())
+}
+
+fn desire_ahead(spec: ClusterIdentitySpec, requests: Vec<RequestInput>, pre_grants: Vec<PreGrant>) -> Desired {
     let pem = include_str!("../../tests/keys/first.pub").into();
     desire(&Inputs {
         identity: "prod/prod-eu".into(),
         spec,
         account: "123456789012".into(),
         trust_limit: None,
-        pre_grants: Vec::new(),
+        pre_grants,
         keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(pem) }],
         remembered_keys: Vec::new(),
         requests,

@@ -107,7 +107,20 @@ impl Difference {
     pub fn new(field: Field, found: impl AsRef<str>, wanted: impl AsRef<str>) -> Self {
         Self { field, found: cut(found.as_ref(), LONGEST_SIDE), wanted: cut(wanted.as_ref(), LONGEST_SIDE) }
     }
+
+    /// Whether nothing was found where something is wanted.
+    pub fn is_absence(&self) -> bool {
+        match self.field {
+            Field::Tags => self.found.split(", ").all(|tag| tag.starts_with("no ")),
+            _ => self.found == MISSING || self.found == NONE,
+        }
+    }
 }
+
+/// Found, where a thing is not there.
+pub const MISSING: &str = "missing";
+/// Found, where nothing is set.
+pub const NONE: &str = "none";
 
 /// A text of at most so many characters; one that was cut ends in an ellipsis.
 pub fn cut(text: &str, most: usize) -> String {
@@ -123,7 +136,7 @@ const MOST_LINES: usize = 4;
 /// The difference of two policies, if they do not mean the same. An unreadable or absent document differs.
 pub fn policy(field: Field, found: Option<&ReadPolicy>, wanted: &Document) -> Option<Difference> {
     let found = match found {
-        None => return Some(Difference::new(field, "missing", "present")),
+        None => return Some(Difference::new(field, MISSING, "present")),
         Some(Err(error)) => return Some(Difference::new(field, format!("unreadable: {error}"), "readable")),
         Some(Ok(found)) => found,
     };

@@ -106,7 +106,7 @@ fn compare_settings(draft: &mut Draft, wanted: &DesiredBucket, found: &ObservedB
         Err(fault) => draft.obstruct(&BUCKET, Obstacle::Unreadable(fault.clone())),
         Ok(block) if *block == Some(wanted.public_access_block) => {}
         Ok(block) => {
-            let found = block.map_or_else(|| "none".to_owned(), |block| format!("{block:?}"));
+            let found = block.map_or_else(|| drift::NONE.to_owned(), |block| format!("{block:?}"));
             let difference =
                 Difference::new(Field::PublicAccessBlock, found, format!("{:?}", wanted.public_access_block));
             draft.update(&BUCKET, put_block(wanted), vec![difference]);

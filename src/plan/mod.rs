@@ -344,7 +344,7 @@ impl<'a> Draft<'a> {
     /// Adds a change for a subject that does not exist.
     fn create(&mut self, subject: &Subject, change: Change, field: Field) {
         let cause = if self.cause(subject) == Cause::Drift { Cause::Drift } else { Cause::Missing };
-        let differences = vec![Difference::new(field, "missing", "present")];
+        let differences = vec![Difference::new(field, drift::MISSING, "present")];
         self.steps.push(Step { subject: subject.clone(), change, cause, differences });
     }
 

@@ -94,6 +94,12 @@ impl Settling {
         self.unanswered.is_some() || self.changes.values().flatten().any(|entry| !entry.change.is_deletion())
     }
 
+    /// When the first of what is remembered is too old to matter.
+    pub fn next_expiry(&self, after: Duration) -> Option<Timestamp> {
+        let of_changes = self.changes.values().flatten().map(|entry| entry.at);
+        of_changes.chain(self.unanswered).min()?.checked_add(after).ok()
+    }
+
     /// Whether nothing is settling.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.unanswered.is_none()
@@ -158,22 +164,24 @@ impl Settling {
     /// Whether a step would only repeat what was done a moment ago. Nothing is created twice, whatever it is to be like.
     fn was_just_made(&self, step: &Step) -> bool {
         let entries = self.entries(&step.subject);
-        entries.iter().any(|entry| entry.includes(&step.change) && (entry.explains(step) || was_created(entries)))
+        let half_shown = may_be_half_shown(entries, step);
+        entries.iter().any(|entry| entry.includes(&step.change) && (entry.explains(step) || half_shown))
     }
 
     /// What differs from a wish because we changed it for another is not someone else's doing.
     fn cause(&self, step: &Step) -> Cause {
         let entries = self.entries(&step.subject);
-        let ours = entries
-            .iter()
-            .any(|entry| same_call(&entry.change, &step.change) && (entry.explains(step) || was_created(entries)));
+        let half_shown = may_be_half_shown(entries, step);
+        let ours =
+            entries.iter().any(|entry| same_call(&entry.change, &step.change) && (entry.explains(step) || half_shown));
         if ours && step.cause == Cause::Drift { Cause::Differs } else { step.cause }
     }
 }
 
-/// Whether something was made a moment ago: a replica may know a part of what was made with it.
-fn was_created(entries: &[Entry]) -> bool {
-    entries.iter().any(|entry| entry.change.is_creation())
+/// Whether a step would add what is not there to something that was created a moment ago: a replica may know the thing, and
+/// not yet all that was set on it.
+fn may_be_half_shown(entries: &[Entry], step: &Step) -> bool {
+    step.differences.iter().all(Difference::is_absence) && entries.iter().any(|entry| entry.change.is_creation())
 }
 
 impl Entry {
@@ -181,7 +189,7 @@ impl Entry {
     fn includes(&self, change: &Change) -> bool {
         match (&self.change, change) {
             // It was marked as it was made.
-            (Change::CreateBucket(made), Change::TagBucket { tags, .. }) => {
+            (Change::CreateBucket(made), Change::TagBucket { tags, .. }) if !self.in_doubt => {
                 tags.iter().all(|(key, value)| made.tags.get(key) == Some(value))
             }
             (made, change) => made == change || change.is_creation() && same_call(made, change),

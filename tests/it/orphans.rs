@@ -269,7 +269,8 @@ fn identities_of_one_account_share_what_was_listed() {
         let (passes, details) = (made() - begun, scene.proxy.count("iam:GetAccountAuthorizationDetails"));
         let counted = format!("{passes} passes, {lists} lists, {details} details");
         let shared = passes >= 6.0 && f64::from(u32::try_from(lists).expect("a number")) <= passes - 3.0;
-        if shared && details <= lists { Ok(()) } else { Err(counted) }
+        // A listing that was under way when the counting began has its second half in it alone.
+        if shared && details <= lists + 1 { Ok(()) } else { Err(counted) }
     });
     assert_eq!(scene.proxy.write_ops(), [""; 0]);
 }

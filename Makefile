@@ -1,4 +1,4 @@
-# What is needed beside Rust: bash, Go (for the Kubernetes control plane), Python 3, openssl and, for the demo, curl.
+# What is needed beside Rust: bash, Go (for the Kubernetes control plane and what Argo CD and Flux evaluate health with), Python 3, openssl and, for the demo, curl.
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench lint crds clean
 
@@ -11,7 +11,7 @@ demo: ## run Rolecall against a real Kubernetes API and an emulated AWS (under a
 	tests/demo
 
 test: ## run all tests
-	tests/setup controlplane emulators controller-manager
+	tests/setup controlplane emulators controller-manager gitops
 	@# Most integration tests wait most of the time, so more of them run than there are processors.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test
 

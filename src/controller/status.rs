@@ -184,7 +184,8 @@ pub fn without_plan(
     }
     conditions.set(types::SNAPSHOT_FRESH, Says { status: Some(false), reason, message: message.to_owned() });
     // A verdict that stands from before is of the generation that it was made for.
-    let observed_generation = if refused { generation } else { previous.observed_generation };
+    let is_final = refused || outcome.is_stalled();
+    let observed_generation = if is_final { generation } else { previous.observed_generation };
     ClusterIdentityStatus { observed_generation, conditions: conditions.out, ..previous.clone() }
 }
 

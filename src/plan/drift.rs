@@ -108,9 +108,11 @@ impl Difference {
         Self { field, found: cut(found.as_ref(), LONGEST_SIDE), wanted: cut(wanted.as_ref(), LONGEST_SIDE) }
     }
 
-    /// Whether nothing was found where something is wanted.
+    /// Whether nothing was found where something is wanted, or no more than AWS itself has put there.
     pub fn is_absence(&self) -> bool {
         match self.field {
+            // A new bucket has all four switches on (Amazon S3 User Guide, "Blocking public access").
+            Field::PublicAccessBlock => self.found == NONE || !self.found.contains("false"),
             Field::Tags => self.found.split(", ").all(|tag| tag.starts_with("no ")),
             _ => self.found == MISSING || self.found == NONE,
         }

@@ -171,9 +171,7 @@ impl Settling {
     /// What differs from a wish because we changed it for another is not someone else's doing.
     fn cause(&self, step: &Step) -> Cause {
         let entries = self.entries(&step.subject);
-        let half_shown = may_be_half_shown(entries, step);
-        let ours =
-            entries.iter().any(|entry| same_call(&entry.change, &step.change) && (entry.explains(step) || half_shown));
+        let ours = entries.iter().any(|entry| same_call(&entry.change, &step.change) && entry.explains(step));
         if ours && step.cause == Cause::Drift { Cause::Differs } else { step.cause }
     }
 }

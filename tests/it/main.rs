@@ -25,6 +25,7 @@ mod deletion_kills;
 mod differential;
 mod drift;
 mod ended;
+mod gitops;
 mod idle;
 mod keys;
 mod many;

@@ -128,8 +128,10 @@ fn verdict(check: &UpgradeCheck, roll_call: &RollCall) -> Says {
     };
     let readiness = roll_call.readiness();
     if readiness == Readiness::Ready {
-        let covered = roll_call.count(ComponentVerdict::Covered);
-        let message = format!("the live roles of {covered} components grant all that release {release} needs");
+        let message = match roll_call.count(ComponentVerdict::Covered) {
+            1 => format!("the live role of the one component grants all that release {release} needs"),
+            covered => format!("the live roles of {covered} components grant all that release {release} needs"),
+        };
         return Says { status: Some(true), reason, message };
     }
     let findings: Vec<String> = roll_call.components.iter().filter_map(finding).collect();

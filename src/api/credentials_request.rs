@@ -8,7 +8,8 @@
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+use super::JsonText;
 
 /// What a component asks of its cloud.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -36,7 +37,7 @@ pub struct CredentialsRequestSpec {
     /// The cloud's own part of the request; for AWS an `AWSProviderSpec`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
-    pub provider_spec: Option<Value>,
+    pub provider_spec: Option<JsonText>,
     /// The service accounts (in the Secret's namespace) that may assume the role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_names: Option<Vec<String>>,
@@ -99,7 +100,7 @@ pub struct CredentialsRequestStatus {
     /// The cloud's own part of the status; see [`AwsProviderStatus`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
-    pub provider_status: Option<Value>,
+    pub provider_status: Option<JsonText>,
     /// What is true of the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -4,11 +4,13 @@ pub mod cluster_identity;
 pub mod conditions;
 pub mod credentials_request;
 pub mod duration;
+pub mod json;
 pub mod upgrade_check;
 
 pub use cluster_identity::{ClusterIdentity, ClusterIdentitySpec, ClusterIdentityStatus};
 pub use credentials_request::{CredentialsRequest, CredentialsRequestSpec, CredentialsRequestStatus};
 pub use duration::GoDuration;
+pub use json::JsonText;
 pub use upgrade_check::{UpgradeCheck, UpgradeCheckSpec, UpgradeCheckStatus};
 
 /// Label that makes a CredentialsRequest a candidate of a coming release: it is read by upgrade checks and

@@ -53,7 +53,7 @@ pub const NO_IDENTITY: &str = "NoClusterIdentity";
 pub const DELETING: &str = "Deleting";
 
 /// Delay after changes that followed no others: in most cases AWS shows them at once.
-const AT_ONCE: Duration = Duration::from_millis(50);
+const AT_ONCE: Duration = Duration::from_millis(10);
 /// Delay after changes that followed others, or that AWS does not show yet.
 const SOON: Duration = Duration::from_millis(500);
 /// Longest delay while another ClusterIdentity is in the way.

@@ -1,15 +1,14 @@
 //! The status of a CredentialsRequest, computed from evidence alone.
 
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::checks::Live;
 use super::outcome::{NO_IDENTITY, ignored, is_conflict, refused_is_conflict, refused_reason};
 use super::status::{drift_entry, request_problems, seconds, summarise, why_not};
 use super::verdicts::{RequestState, Standing, Wants};
-use crate::api::CredentialsRequestStatus;
 use crate::api::conditions as types;
 use crate::api::credentials_request::{AwsProviderStatus, RequestCondition};
+use crate::api::{CredentialsRequestStatus, JsonText};
 use crate::observed::FaultClass;
 use crate::plan::{Obstacle, Plan, Subject};
 
@@ -20,8 +19,7 @@ const INSUFFICIENT: &str = "cloud creds are insufficient to satisfy CredentialsR
 
 /// What Rolecall remembers in a request's status.
 pub fn remembered(status: &CredentialsRequestStatus) -> Option<AwsProviderStatus> {
-    let value = status.provider_status.as_ref()?;
-    AwsProviderStatus::deserialize(value).ok()
+    status.provider_status.as_ref()?.read()
 }
 
 struct Conditions<'a> {
@@ -206,7 +204,7 @@ fn provider_status(
     state: &RequestState<'_>,
     wants: &Wants<'_>,
     (plan, live): (&Plan, &Live),
-) -> serde_json::Value {
+) -> JsonText {
     let before = remembered(previous);
     let role = &wants.wanted.role;
     let verified = |subject: Subject, is_true: bool, was: Option<String>| {
@@ -237,7 +235,7 @@ fn provider_status(
             None => before.map(|before| before.surplus).unwrap_or_default(),
         },
     };
-    serde_json::json!(status)
+    JsonText::of(&serde_json::json!(status))
 }
 
 /// Conditions of types that Rolecall does not write stay as they are.

@@ -276,7 +276,7 @@ fn claims(inputs: &Inputs) -> Claims {
             claims.unknown.push(request.id.clone());
             continue;
         };
-        if matches!(request::read(spec), Ok(Reading::OtherCloud { .. })) {
+        if request::other_cloud(spec).is_some() {
             continue;
         }
         let (Some(namespace), Some(name)) = (&spec.secret_ref.namespace, &spec.secret_ref.name) else {

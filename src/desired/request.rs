@@ -221,14 +221,24 @@ struct RawEntry {
 const API_VERSION: &str = "cloudcredential.openshift.io/v1";
 const AWS_KIND: &str = "AWSProviderSpec";
 
+/// The kind of a `providerSpec` that is for another cloud.
+pub fn other_cloud(spec: &CredentialsRequestSpec) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Kind {
+        kind: String,
+    }
+    let Kind { kind } = spec.provider_spec.as_ref()?.read()?;
+    (kind != AWS_KIND && kind.ends_with("ProviderSpec")).then_some(kind)
+}
+
 /// Reads a request's spec.
 pub fn read(spec: &CredentialsRequestSpec) -> Result<Reading, RequestRefused> {
-    let provider = spec.provider_spec.as_ref().ok_or(RequestRefused::NoProviderSpec)?;
+    if let Some(kind) = other_cloud(spec) {
+        return Ok(Reading::OtherCloud { kind });
+    }
+    let provider = spec.provider_spec.as_ref().ok_or(RequestRefused::NoProviderSpec)?.parse();
     let kind = provider.get("kind").and_then(Value::as_str).unwrap_or_default();
     if kind != AWS_KIND {
-        if kind.ends_with("ProviderSpec") {
-            return Ok(Reading::OtherCloud { kind: kind.to_owned() });
-        }
         return Err(RequestRefused::Undecodable(format!("kind is {kind:?}; expected {AWS_KIND}")));
     }
     let version = provider.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
@@ -240,7 +250,7 @@ pub fn read(spec: &CredentialsRequestSpec) -> Result<Reading, RequestRefused> {
         name: name("spec.secretRef.name", spec.secret_ref.name.as_deref(), 253)?,
     };
     let service_accounts = service_accounts(spec.service_account_names.as_deref().unwrap_or_default())?;
-    let statements = statements(provider)?;
+    let statements = statements(&provider)?;
     let token_path = token_path(spec.cloud_token_path.as_deref())?;
     Ok(Reading::Ours(Box::new(ReadRequest { secret, service_accounts, statements, token_path })))
 }

@@ -27,10 +27,9 @@ fn every_release_can_be_read() {
         let aws = manifests
             .iter()
             .filter(|manifest| {
-                manifest
-                    .spec
-                    .as_ref()
-                    .is_ok_and(|spec| spec.provider_spec.as_ref().is_some_and(|p| p["kind"] == "AWSProviderSpec"))
+                manifest.spec.as_ref().is_ok_and(|spec| {
+                    spec.provider_spec.as_ref().is_some_and(|p| p.parse()["kind"] == "AWSProviderSpec")
+                })
             })
             .count();
         assert_eq!(aws, if release == "4.8" { 5 } else { 7 }, "{release}");
@@ -48,7 +47,9 @@ fn a_default_cluster_gets_the_ungated_requests() {
             .unwrap()
             .into_iter()
             .filter(|m| {
-                m.spec.as_ref().is_ok_and(|s| s.provider_spec.as_ref().is_some_and(|p| p["kind"] == "AWSProviderSpec"))
+                m.spec
+                    .as_ref()
+                    .is_ok_and(|s| s.provider_spec.as_ref().is_some_and(|p| p.parse()["kind"] == "AWSProviderSpec"))
             })
             .filter(|manifest| Inclusion::default().decide(&manifest.annotations).is_ok())
             .collect();

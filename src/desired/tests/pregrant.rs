@@ -39,7 +39,8 @@ fn role<'a>(desired: &'a Desired, name: &str) -> &'a Wanted {
 fn both_are_granted_until_the_request_in_force_changes() {
     let (old, new) =
         (asking("a", &["one"], &["s3:Get*", "s3:Old"]), asking("a", &["two"], &["s3:GetObject", "s3:New"]));
-    let first = desire_ahead(spec(&json!({})), vec![old.clone()], vec![grant("p/c", Ok(&[new.clone()]), &[])]);
+    let first =
+        desire_ahead(spec(&json!({})), vec![old.clone()], vec![grant("p/c", Ok(std::slice::from_ref(&new)), &[])]);
     assert_eq!(fates(&first), [("a", &Fate::Granted)]);
     let both = role(&first, "a");
     assert!(both.secret.is_some());
@@ -50,7 +51,7 @@ fn both_are_granted_until_the_request_in_force_changes() {
     let begun = first.pre_granted[0].begun.clone();
     assert_eq!(begun, in_force(&read(&old)));
 
-    let again = vec![grant("p/c", Ok(&[new.clone()]), &[("a", &begun)])];
+    let again = vec![grant("p/c", Ok(std::slice::from_ref(&new)), &[("a", &begun)])];
     let upgraded = desire_ahead(spec(&json!({})), vec![new.clone()], again.clone());
     assert_eq!(fates(&upgraded), [("a", &Fate::Over)]);
     assert_eq!(*role(&upgraded, "a").read, read(&new));
@@ -70,7 +71,8 @@ fn what_is_covered_already_grants_nothing_more() {
 #[test]
 fn a_component_that_comes_gets_a_role_and_no_secret() {
     let (old, new) = (asking("a", &["one"], &["s3:GetObject"]), asking("b", &["one"], &["s3:GetObject"]));
-    let checks = vec![grant("p/c", Ok(&[new.clone()]), &[]), grant("p/d", Ok(&[new.clone()]), &[])];
+    let checks =
+        vec![grant("p/c", Ok(std::slice::from_ref(&new)), &[]), grant("p/d", Ok(std::slice::from_ref(&new)), &[])];
     let desired = desire_ahead(spec(&json!({})), vec![old.clone()], checks);
     assert_eq!(fates(&desired), [("b", &Fate::Granted), ("b", &Fate::Granted)], "two checks share it");
     assert_eq!(desired.wanted().count(), 2);

@@ -1,11 +1,12 @@
 //! `make bench`: what Rolecall costs. Everything is printed as tables; nothing is asserted, least of all on time.
 //!
 //! - [`core`]: the pure core, where a quadratic loop would show.
+//! - [`judgement`]: the roll call before an upgrade, on real releases, on patterns made to be hard, and its growth.
 //! - [`account`], [`budget`]: calls to AWS and their time, in process, on the model of AWS through the real SDK.
 //! - [`process`]: the released `rolecall controller` on a real API server, with the model behind a port as AWS.
 //!
 //! ```text
-//! cargo bench --profile measure --bench operator -- [core] [account] [budget] [process] [--sizes 7,1000,10000]
+//! cargo bench --profile measure --bench operator -- [core] [judgement] [account] [budget] [process] [--sizes …]
 //! ```
 #![allow(
     missing_docs,
@@ -24,6 +25,7 @@ mod budget;
 mod cluster;
 mod core;
 mod front;
+mod judgement;
 mod operator;
 mod passes;
 mod process;
@@ -41,7 +43,7 @@ mod support {
     pub mod process;
 }
 
-const PARTS: [&str; 4] = ["core", "account", "budget", "process"];
+const PARTS: [&str; 5] = ["core", "judgement", "account", "budget", "process"];
 const SIZES: [usize; 3] = [7, 1_000, 10_000];
 
 fn main() {
@@ -57,6 +59,7 @@ fn main() {
     for part in chosen {
         match part {
             "core" => core::run(),
+            "judgement" => judgement::run(),
             "account" => account::run(),
             "budget" => budget::run(),
             _ => process::run(&sizes),

@@ -4,15 +4,21 @@
 //! what follows from that star, so they are dropped; without `?`, that leaves as many sets as the pattern has positions,
 //! and a question stays polynomial however many stars there are. Patterns with many `?` after a `*` can still be hard (to
 //! decide whether some of them cover everything is as hard as tautology), so there is a limit on what is looked at.
+//! A pattern that a text has left behind is followed no further: of a thousand names, hardly one is.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::RangeInclusive;
+use std::rc::Rc;
 
 use super::pattern::tidy;
 
 /// How many states are looked at before a question is given up as too large.
 pub const MOST_STATES: usize = 20_000;
+
+/// How much is done for the patterns in all states together, counted in words of their sets, before a question is given
+/// up: a state may have a thousand patterns to follow.
+const MOST_WORDS: usize = 4_000_000;
 
 /// A set of positions.
 type Positions = Box<[u64]>;
@@ -131,23 +137,21 @@ pub fn kinds(pattern: &Glob, languages: &[&Language]) -> Result<Vec<Kind>, TooLa
         .flat_map(|(at, language)| language.globs.iter().map(move |glob| (at, glob)))
         .filter(|(_, glob)| !glob.begins_otherwise(pattern))
         .collect();
+    let inverted: BTreeSet<usize> =
+        languages.iter().enumerate().filter(|(_, language)| language.inverted).map(|(at, _)| at).collect();
     let mut run = Run::new(pattern, globs.iter().map(|(_, glob)| *glob).collect());
     let mut found: HashMap<BTreeSet<usize>, String> = HashMap::new();
     let mut order = Vec::new();
     while let Some((state, at)) = run.next() {
         if pattern.accepts(&state.0) {
-            let hit: BTreeSet<usize> = globs
+            let hit: BTreeSet<usize> = state
+                .1
                 .iter()
-                .zip(&state.1)
+                .map(|(at, set)| (&globs[*at], set))
                 .filter(|((_, glob), set)| glob.accepts(set))
                 .map(|((of, _), _)| *of)
                 .collect();
-            let matching: BTreeSet<usize> = languages
-                .iter()
-                .enumerate()
-                .filter(|(of, language)| hit.contains(of) != language.inverted)
-                .map(|(of, _)| of)
-                .collect();
+            let matching: BTreeSet<usize> = hit.symmetric_difference(&inverted).copied().collect();
             if let Entry::Vacant(vacant) = found.entry(matching) {
                 order.push(vacant.key().clone());
                 vacant.insert(run.text_to(at));
@@ -171,7 +175,7 @@ pub fn covered_by(inner: &Glob, outer: &[Glob], alphabet: Option<RangeInclusive<
         run.alphabet = Some(alphabet);
     }
     while let Some((state, at)) = run.next() {
-        if inner.accepts(&state.0) && !globs.iter().zip(&state.1).any(|(glob, set)| glob.accepts(set)) {
+        if inner.accepts(&state.0) && !state.1.iter().any(|(at, set)| globs[*at].accepts(set)) {
             return Ok(false);
         }
         run.advance(&state, at)?;
@@ -179,8 +183,12 @@ pub fn covered_by(inner: &Glob, outer: &[Glob], alphabet: Option<RangeInclusive<
     Ok(true)
 }
 
-/// Where the pattern stands, and where the others do.
-type State = (Positions, Vec<Positions>);
+/// Where the pattern stands, and where those of the others do that may still match.
+type State = (Positions, Vec<(usize, Positions)>);
+
+fn is_empty(set: &Positions) -> bool {
+    set.iter().all(|word| *word == 0)
+}
 
 /// A walk through all states that texts of the pattern lead to, in the order of the texts' lengths.
 struct Run<'a> {
@@ -189,10 +197,12 @@ struct Run<'a> {
     letters: Vec<char>,
     /// What the pattern's wildcards stand for; `None` for anything.
     alphabet: Option<RangeInclusive<char>>,
-    seen: HashMap<State, usize>,
+    seen: HashSet<Rc<State>>,
     /// How each state was first reached: from where, by which letter.
     reached: Vec<Option<(usize, char)>>,
-    queue: VecDeque<(State, usize)>,
+    queue: VecDeque<(Rc<State>, usize)>,
+    /// What was done so far, as `MOST_WORDS` counts it.
+    words: usize,
 }
 
 impl<'a> Run<'a> {
@@ -202,19 +212,21 @@ impl<'a> Run<'a> {
         // Letters first: an example made of them reads like a name.
         letters.sort_by_key(|c| (!c.is_alphanumeric(), *c));
         letters.push(ANY_OTHER);
-        let start: State = (pattern.start(), globs.iter().map(|glob| glob.start()).collect());
+        let start: State = (pattern.start(), globs.iter().map(|glob| glob.start()).enumerate().collect());
+        let start = Rc::new(start);
         Self {
             pattern,
             globs,
             letters,
             alphabet: None,
-            seen: HashMap::from([(start.clone(), 0)]),
+            seen: HashSet::from([Rc::clone(&start)]),
             reached: vec![None],
             queue: VecDeque::from([(start, 0)]),
+            words: 0,
         }
     }
 
-    fn next(&mut self) -> Option<(State, usize)> {
+    fn next(&mut self) -> Option<(Rc<State>, usize)> {
         self.queue.pop_front()
     }
 
@@ -223,17 +235,19 @@ impl<'a> Run<'a> {
             let letter = self.letters[index];
             let wild = self.alphabet.as_ref().is_none_or(|alphabet| alphabet.contains(&letter));
             let next = self.pattern.step(inner, letter, wild);
-            if next.iter().all(|word| *word == 0) {
+            if is_empty(&next) {
                 continue;
             }
-            let state = (next, self.globs.iter().zip(outer).map(|(glob, set)| glob.step(set, letter, true)).collect());
-            if self.seen.contains_key(&state) {
+            self.words += outer.iter().map(|(_, set)| set.len()).sum::<usize>();
+            let followed = outer.iter().map(|(at, set)| (*at, self.globs[*at].step(set, letter, true)));
+            let state = Rc::new((next, followed.filter(|(_, set)| !is_empty(set)).collect()));
+            if self.seen.contains(&state) {
                 continue;
             }
-            if self.seen.len() >= MOST_STATES {
+            if self.seen.len() >= MOST_STATES || self.words > MOST_WORDS {
                 return Err(TooLarge);
             }
-            self.seen.insert(state.clone(), self.reached.len());
+            self.seen.insert(Rc::clone(&state));
             self.queue.push_back((state, self.reached.len()));
             self.reached.push(Some((at, letter)));
         }
@@ -299,6 +313,26 @@ mod tests {
         assert!(covered(&[&stars], &stars));
         assert!(covered(&[&stars], &format!("{stars}*a")));
         assert!(!covered(&[&format!("{stars}*a")], &stars));
+    }
+
+    #[test]
+    fn patterns_left_behind_cost_nothing() {
+        let names: Vec<Glob> = (0..1_000).map(|n| Glob::new(&format!("bucket-{n:03}-of-a-cluster/*"))).collect();
+        let inner = Glob::new("bucket-*");
+        let mut run = Run::new(&inner, names.iter().collect());
+        while let Some((state, at)) = run.next() {
+            run.advance(&state, at).unwrap();
+        }
+        // In most states one name is left, and some twenty letters may follow.
+        assert!(run.words <= 40 * run.seen.len(), "{} in {} states", run.words, run.seen.len());
+        assert_eq!(covered_by(&inner, &names, None), Ok(false));
+    }
+
+    #[test]
+    fn many_patterns_that_all_stay_are_too_large() {
+        let stay: Vec<Glob> = (0..1_000).map(|n| Glob::new(&format!("*{n:03}-of-a-cluster?*"))).collect();
+        let all = Language { inverted: false, globs: stay };
+        assert_eq!(kinds(&Glob::new("*"), &[&all]), Err(TooLarge));
     }
 
     #[test]

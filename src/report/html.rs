@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::markup::printable;
 use super::page::{Mood, page};
 use super::{PlanReport, cause_in_words, shows_differences, verification_in_words};
-use crate::plan::Step;
+use crate::plan::{Difference, Step};
 
 /// Renders a plan.
 pub fn render(report: &PlanReport<'_>) -> String {
@@ -42,17 +42,27 @@ fn changes(steps: &[Step]) -> Markup {
                     tr {
                         td { (step.change.name()) }
                         td { code { (printable(&step.change.target())) } }
-                        td {
-                            (cause_in_words(step.cause))
-                            @if shows_differences(step) { @for difference in &step.differences {
-                                br; (difference.field.as_str()) ": found " code { (printable(&difference.found)) }
-                                ", wanted " code { (printable(&difference.wanted)) }
-                            } }
-                        }
+                        td { (cause_in_words(step.cause)) }
+                    }
+                    @if shows_differences(step) && !step.differences.is_empty() {
+                        (differences(&step.differences))
                     }
                 }
             }
         } }
+    }
+}
+
+/// A row of their own: whole documents beside names would leave these no room.
+fn differences(differences: &[Difference]) -> Markup {
+    html! {
+        tr.more { td colspan="3" { ul { @for difference in differences {
+            li {
+                (difference.field.as_str())
+                br; span.quiet { "found " } code { (printable(&difference.found)) }
+                br; span.quiet { "wanted " } code { (printable(&difference.wanted)) }
+            }
+        } } } }
     }
 }
 

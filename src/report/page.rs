@@ -29,6 +29,7 @@ impl Mood {
     }
 }
 
+/// On a narrow screen a table's cells stand below each other: side by side, names would be cut into pieces.
 const STYLE: &str = "\
 :root{color-scheme:light dark;--good:#1a7f37;--doubtful:#8a6100;--bad:#c1121f;--quiet:#667;--line:#8884}\
 @media(prefers-color-scheme:dark){:root{--good:#4cc26a;--doubtful:#e0b040;--bad:#ff7b72;--quiet:#99a}}\
@@ -38,9 +39,16 @@ h2{font-size:1.2rem;margin-top:2.5rem}h3{font-size:1rem;margin:1.5rem 0 .25rem}\
 .good{color:var(--good)}.doubtful{color:var(--doubtful)}.bad{color:var(--bad)}.quiet{color:var(--quiet)}\
 td.good,td.doubtful,td.bad,td.quiet{font-weight:600;white-space:nowrap}\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dt{color:var(--quiet)}dd{margin:0}\
+h1,dd,li,p{overflow-wrap:anywhere}\
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;vertical-align:top;padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--line)}\
-code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}li{margin:.35rem 0}\
+code{font-family:ui-monospace,monospace;font-size:.9em;overflow-wrap:anywhere}li{margin:.35rem 0}\
+tr:has(+.more) td{border:0}.more ul{margin:0}\
+tr,li{break-inside:avoid}h2,h3{break-after:avoid}\
+@media(max-width:45rem){thead{display:none}table,tbody,tr,td{display:block}\
+tr{padding:.5rem 0;border-bottom:1px solid var(--line)}td{padding:0;border:0}\
+tr:has(+.more){border:0;padding-bottom:0}.more{padding-top:0}td:first-child:not([colspan]){font-weight:600}\
+dl{display:block}dd{margin-bottom:.25rem}ul{padding-left:1.25rem}}\
 @media print{body{margin:0;max-width:none}}";
 
 /// A page: a headline, what was looked at, and the rest.

@@ -85,6 +85,7 @@ pub fn inputs(count: usize) -> Inputs {
         account: ACCOUNT.into(),
         trust_limit: None,
         pre_grants: Vec::new(),
+        refused_by_aws: std::collections::BTreeMap::new(),
         keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(key_pem().into()) }],
         remembered_keys: Vec::new(),
         requests: (0..count).map(|number| input(number, 0)).collect(),

@@ -191,6 +191,9 @@ pub struct UpgradeCheckStatus {
     /// for something else by now has been upgraded: nothing is granted beyond it any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pre_grant: Vec<PreGrantedComponent>,
+    /// The generation that `preGrant` is for: it begins anew when the spec changes, as soon as the release is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_grant_generation: Option<i64>,
     /// When this status last changed with a fresh look at AWS. A look that finds nothing new writes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
@@ -342,6 +345,10 @@ pub struct PreGrantedComponent {
     pub request: String,
     /// Fingerprint of what the request in force asked for; empty when there was none.
     pub in_force: String,
+    /// Fingerprint of the role's policies with what was granted; empty when nothing was. They stay as long as nobody can
+    /// tell what the release asks for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub policies: String,
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -2,32 +2,36 @@
 
 use kube::Client;
 
-use crate::kubernetes::cloud_credential::{read, write};
+use crate::kubernetes::cloud_credential::{Annotations, read, write};
 use crate::observed::Fault;
 use crate::plan::upgrade::annotation::{Annotate, Carried, decide};
 
-/// Reads the annotation and sets or withdraws it; `None` where there is no CloudCredential. With `hands_off` nothing is
-/// written.
-pub async fn keep(
-    client: &Client,
-    check: &str,
-    version: &str,
-    ready: bool,
-    hands_off: bool,
-) -> Result<Option<Annotate>, Fault> {
-    let Some(found) = read(client).await? else { return Ok(None) };
-    let what = decide(&found.carried, check, version, ready);
-    match &what {
-        _ if hands_off => {}
+/// What the CloudCredential carries, and what is to be done about it.
+#[derive(Debug)]
+pub struct Looked {
+    found: Annotations,
+    /// What is to be done.
+    pub what: Annotate,
+}
+
+/// Reads the annotation and decides; `None` where there is no CloudCredential.
+pub async fn look(client: &Client, check: &str, version: &str, ready: bool) -> Result<Option<Looked>, Fault> {
+    let found = read(client).await?;
+    Ok(found.map(|found| Looked { what: decide(&found.carried, check, version, ready), found }))
+}
+
+/// Does what was decided, unless someone has changed the CloudCredential since.
+pub async fn make(client: &Client, looked: &Looked) -> Result<(), Fault> {
+    match &looked.what {
         Annotate::Set(carry) => {
-            write(client, &found, carry).await?;
-            tracing::info!(check, value = carry.value, "the CloudCredential is annotated");
+            write(client, &looked.found, carry).await?;
+            tracing::info!(set_by = carry.set_by, "the CloudCredential is annotated");
         }
         Annotate::Withdraw => {
-            write(client, &found, &Carried::default()).await?;
-            tracing::info!(check, "the CloudCredential's annotation is withdrawn");
+            write(client, &looked.found, &Carried::default()).await?;
+            tracing::info!(was = looked.found.carried.set_by, "the CloudCredential's annotation is withdrawn");
         }
         Annotate::Right | Annotate::Absent | Annotate::Newer(_) | Annotate::NotOurs(_) => {}
     }
-    Ok(Some(what))
+    Ok(())
 }

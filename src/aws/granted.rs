@@ -35,7 +35,7 @@ pub async fn granted_roles(
 ) -> Result<GrantedRoles, Fault> {
     let account = &session.account;
     let mut managed = Managed::default();
-    let mut roles = GrantedRoles::new();
+    let mut roles = BTreeMap::new();
     let snapshot = match account.snapshot(&session.clients, prefix, Freshness { not_before }).await {
         Ok(snapshot) => snapshot,
         Err(fault) => {
@@ -43,7 +43,7 @@ pub async fn granted_roles(
             for name in named {
                 roles.extend(apart(session, name, &mut managed).await);
             }
-            return Ok(roles);
+            return Ok(managed.with(roles));
         }
     };
     let written = account.written_since(prefix, snapshot.begun());
@@ -60,11 +60,17 @@ pub async fn granted_roles(
     for name in written.keys() {
         roles.extend(apart(session, name, &mut managed).await);
     }
-    Ok(roles)
+    Ok(managed.with(roles))
 }
 
-/// Roles with all that they are granted, or why that cannot be told.
-pub type GrantedRoles = BTreeMap<String, Result<GrantedRole, String>>;
+/// Roles with all that they are granted.
+#[derive(Debug, Default)]
+pub struct GrantedRoles {
+    /// By name in lower case; or why that cannot be told.
+    pub roles: BTreeMap<String, Result<GrantedRole, String>>,
+    /// Why a part could not be read, if that will pass: nothing should be concluded from that.
+    pub passing: Option<Fault>,
+}
 
 /// Those of the roles of the last listing that are granted more than by the inline policy of their own name, or of which
 /// that is not as it should be: the names in `wrong`, in lower case. What has just been written, and what is only known one
@@ -79,7 +85,7 @@ pub async fn roles_with_more(
     let snapshot = account.snapshot(&session.clients, prefix, Freshness { not_before }).await?;
     let written = account.written_since(prefix, snapshot.begun());
     let mut managed = Managed::default();
-    let mut roles = GrantedRoles::new();
+    let mut roles = BTreeMap::new();
     for role in snapshot.beginning_with(prefix) {
         let key = role.name.to_ascii_lowercase();
         let Some(details) = role.detail.as_ref().filter(|_| !written.contains_key(&key)) else { continue };
@@ -88,20 +94,36 @@ pub async fn roles_with_more(
             roles.insert(key, Ok(of_listing(session, role, details, &mut managed).await));
         }
     }
-    Ok(roles)
+    Ok(managed.with(roles))
 }
 
 /// Managed policies that were read, by ARN: many roles may have the same.
 #[derive(Default)]
-struct Managed(BTreeMap<String, Result<Document, String>>);
+struct Managed {
+    documents: BTreeMap<String, Result<Document, String>>,
+    passing: Option<Fault>,
+}
 
 impl Managed {
-    async fn source(&mut self, session: &Session, what: &str, arn: &str) -> Source {
-        if !self.0.contains_key(arn) {
-            let read = Box::pin(managed_policy(session, arn)).await;
-            self.0.insert(arn.to_owned(), read.map_err(|fault| fault.to_string()).and_then(|text| parse(&text)));
+    /// A fault in words; the first that will pass is remembered.
+    fn note(&mut self, fault: Fault) -> String {
+        let words = fault.to_string();
+        if matches!(fault.class, FaultClass::Throttled | FaultClass::Server | FaultClass::Network) {
+            self.passing.get_or_insert(fault);
         }
-        let document = self.0.get(arn).cloned().unwrap_or_else(|| Err("it was not read".into()));
+        words
+    }
+
+    fn with(self, roles: BTreeMap<String, Result<GrantedRole, String>>) -> GrantedRoles {
+        GrantedRoles { roles, passing: self.passing }
+    }
+
+    async fn source(&mut self, session: &Session, what: &str, arn: &str) -> Source {
+        if !self.documents.contains_key(arn) {
+            let read = Box::pin(managed_policy(session, arn)).await.map_err(|fault| self.note(fault));
+            self.documents.insert(arn.to_owned(), read.and_then(|text| parse(&text)));
+        }
+        let document = self.documents.get(arn).cloned().unwrap_or_else(|| Err("it was not read".into()));
         Source { name: format!("{what} {arn}"), document }
     }
 }
@@ -144,7 +166,7 @@ fn inline(name: &str, text: &str) -> Source {
 
 /// A role whose details the listing does not have; nothing when there is none.
 async fn apart(session: &Session, name: &str, managed: &mut Managed) -> Option<(String, Result<GrantedRole, String>)> {
-    let read = one(session, name, managed).await.map_err(|fault| fault.to_string()).transpose()?;
+    let read = one(session, name, managed).await.map_err(|fault| managed.note(fault)).transpose()?;
     Some((name.to_ascii_lowercase(), read))
 }
 

@@ -244,7 +244,7 @@ async fn live_of_aws(spec: &ClusterIdentitySpec) -> anyhow::Result<Live> {
     let session = connection.open(&Access::of(spec)).await?;
     let account = session.account.id.clone();
     let prefix = role_prefix(&spec.infra_name);
-    let granted = Box::pin(granted_roles(&session, &prefix, None, Instant::now())).await?;
+    let granted = Box::pin(granted_roles(&session, &prefix, None, Instant::now())).await?.roles;
     let owner_tag = owner_tag_key(&spec.infra_name);
     let owned =
         granted.values().filter_map(|role| role.as_ref().ok()).filter(|role| role.tags.contains_key(&owner_tag));

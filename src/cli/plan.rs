@@ -89,6 +89,7 @@ async fn show(
         requests: manifests.into_iter().map(Manifest::into_input).collect(),
         now: Timestamp::now(),
         pre_grants: Vec::new(),
+        refused_by_aws: std::collections::BTreeMap::new(),
     };
     let desired = desire(&inputs)?;
     let aws = Box::pin(observe::observe(&session, &desired, None, Instant::now())).await;

@@ -116,6 +116,7 @@ pub fn inputs(
         remembered_keys: remembered_keys.collect(),
         requests,
         pre_grants: Vec::new(),
+        refused_by_aws: BTreeMap::new(),
         now,
     }
 }

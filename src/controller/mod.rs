@@ -270,6 +270,8 @@ async fn lead(
             secrets: tokio::sync::Mutex::default(),
             trust_limits: tokio::sync::Mutex::default(),
             settling: std::sync::Mutex::default(),
+            refused: std::sync::Mutex::default(),
+            annotating: tokio::sync::Mutex::default(),
             settle_time: settings.settle_time,
             begun: tokio::time::Instant::now(),
             client,

@@ -199,6 +199,7 @@ pub const fn obstacle_needs_person(obstacle: &Obstacle) -> bool {
         | Obstacle::TooManyDeletions { .. }
         | Obstacle::ClaimUnknown(_)
         | Obstacle::RoleInUse { .. }
+        | Obstacle::NotPreGranted(_)
         | Obstacle::BucketVersioned(_)
         | Obstacle::BucketNotEmpty { .. }
         | Obstacle::Keys(_) => true,
@@ -239,6 +240,7 @@ pub const fn obstacle_reason(obstacle: &Obstacle) -> &'static str {
         Obstacle::TooManyDeletions { .. } => "TooManyDeletions",
         Obstacle::ClaimUnknown(_) => "ClaimUnknown",
         Obstacle::RoleInUse { .. } => "RoleInUse",
+        Obstacle::NotPreGranted(_) => "NotPreGranted",
         Obstacle::BucketVersioned(_) => "BucketVersioned",
         Obstacle::BucketNotEmpty { .. } => "BucketNotEmpty",
         Obstacle::Unreadable(fault) => fault_reason(fault.class),

@@ -21,6 +21,7 @@ use crate::apply::{Evidence, Targets, carry_out};
 use crate::aws::anonymous::AnonymousReader;
 use crate::aws::observe::{observe, trust_limit};
 use crate::aws::{Access, Connection, Session};
+use crate::desired::pregrant::{Fate, NotGranted};
 use crate::desired::request::RequestRefused;
 use crate::desired::secret::SecretKey;
 use crate::desired::{Desired, IdentityRefused, Inputs, RequestInput, RequestVerdict, desire};
@@ -54,6 +55,10 @@ pub struct Shared {
     pub trust_limits: Mutex<BTreeMap<String, (Instant, usize)>>,
     /// What was changed a moment ago, by ClusterIdentity.
     pub settling: std::sync::Mutex<HashMap<String, Settling>>,
+    /// Roles that AWS has refused with what was to be granted ahead, by ClusterIdentity and fingerprint.
+    pub refused: std::sync::Mutex<HashMap<String, BTreeMap<String, String>>>,
+    /// Held while the CloudCredential's annotation is looked at and changed.
+    pub annotating: Mutex<()>,
     /// How long AWS's reads may lag behind its writes.
     pub settle_time: Duration,
     /// When this replica began to act: what one before it made a moment earlier is not in `settling`.
@@ -86,8 +91,33 @@ impl Shared {
         all.entry(full_name(identity)).or_default().may_have_made(Timestamp::now());
     }
 
+    fn refused_by_aws(&self, identity: &ClusterIdentity) -> BTreeMap<String, String> {
+        let all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&full_name(identity)).cloned().unwrap_or_default()
+    }
+
+    /// Remembers what AWS will refuse again, so that the request in force alone is served in the next pass.
+    fn remember_refused(&self, identity: &ClusterIdentity, desired: &Desired, evidence: &Evidence) {
+        let mut all = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if desired.pre_granted.is_empty() {
+            all.remove(&full_name(identity));
+            return;
+        }
+        for (step, fault) in evidence.failures() {
+            let Some(id) = step.subject.request() else { continue };
+            let of_request = desired.wanted().find(|(of, _)| *of == id).map(|(_, wanted)| wanted);
+            let ahead = of_request.filter(|wanted| wanted.secret.is_none() || wanted.read != wanted.in_force);
+            let final_ = matches!(fault.class, FaultClass::Limit | FaultClass::Malformed);
+            if let Some(wanted) = ahead.filter(|_| final_) {
+                let refused = all.entry(full_name(identity)).or_default();
+                refused.insert(wanted.role.fingerprint(), fault.to_string());
+            }
+        }
+    }
+
     /// Forgets a ClusterIdentity that is gone.
     pub fn forget_settling(&self, identity: &ClusterIdentity) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
         self.settling.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
     }
 }
@@ -125,8 +155,10 @@ pub async fn pass(
             let generation = identity.metadata.generation;
             let next = status::after_pass(&previous, generation, &desired, &evidence, &states, &outcome, now);
             let written = tell_requests(shared, &requests, &states, evidence.plan(), &live, now).await;
-            shared.publisher.identity(identity, &previous, &next, &evidence).await.and(written)?;
-            Box::pin(checks::tell(shared, identity, &desired, checks, live, now)).await?;
+            let told = shared.publisher.identity(identity, &previous, &next, &evidence).await;
+            // A status that cannot be written keeps none of the others back.
+            let judged = Box::pin(checks::tell(shared, identity, &desired, &evidence, checks, live, now)).await;
+            told.and(written).and(judged)?;
             let retirement = status::next_retirement(&desired);
             // What waits for AWS's reads is looked at once these can no longer be late, however the pass has ended.
             let held = evidence.plan().obstacles.iter().any(|(_, obstacle)| matches!(obstacle, Obstacle::Settling(_)));
@@ -223,7 +255,8 @@ async fn look_and_act(
     );
     let session = opened.map_err(Outcome::NoAccount)?;
     let inputs = gather::inputs(identity, &session.account.id, keys, inputs, now);
-    let inputs = Inputs { pre_grants: checks::pre_grants(checks, identity), ..inputs };
+    let refused_by_aws = shared.refused_by_aws(identity);
+    let inputs = Inputs { pre_grants: checks::pre_grants(checks, identity), refused_by_aws, ..inputs };
     let desired = desire_within_quota(shared, &session, inputs).await.map_err(Outcome::Refused)?;
     let prior = gather::prior(identity, &requests.objects);
     let prior = Prior { settling: shared.settling_of(identity, now), ..prior };
@@ -234,6 +267,7 @@ async fn look_and_act(
     let evidence = carry_out(&Targets { aws: &session, cluster: Some(&shared.client) }, plan).await;
     // A pass may take longer than reads lag: what it made last is as young as its end.
     shared.remember_settling(identity, &evidence, Timestamp::now());
+    shared.remember_refused(identity, &desired, &evidence);
     let mut known = shared.secrets.lock().await;
     for step in evidence.made() {
         // What was just written is read again, whatever the watch has brought so far.
@@ -260,10 +294,15 @@ async fn desire_within_quota(
     let known = known.filter(|(asked, _)| asked.elapsed() < TRUST_LIMIT_AGE);
     inputs.trust_limit = known.map(|(_, limit)| limit);
     let desired = desire(&inputs)?;
+    let is_too_long = |refused: &RequestRefused| matches!(refused, RequestRefused::TrustTooLong { .. });
     let too_long = desired
         .requests
         .iter()
-        .any(|request| matches!(&request.verdict, RequestVerdict::Refused(RequestRefused::TrustTooLong { .. })));
+        .any(|request| matches!(&request.verdict, RequestVerdict::Refused(refused) if is_too_long(refused)))
+        || desired
+            .pre_granted
+            .iter()
+            .any(|ahead| matches!(&ahead.fate, Fate::Refused(NotGranted::Refused(refused)) if is_too_long(refused)));
     if !too_long || inputs.trust_limit.is_some() {
         return Ok(desired);
     }

@@ -176,7 +176,7 @@ impl Publisher {
     {
         let Some(after) = after else { return };
         let turned = before.is_none_or(|before| (before.status, before.reason) != (after.status, after.reason));
-        let in_progress = ["Reconciling", "BeingVerified", "ReadingRelease"].contains(&after.reason);
+        let in_progress = ["Reconciling", "BeingVerified", "ReadingRelease", "Settling"].contains(&after.reason);
         if turned && !in_progress {
             let type_ = if after.status == "True" { EventType::Normal } else { EventType::Warning };
             self.event(object, type_, after.reason, after.message).await;

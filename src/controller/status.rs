@@ -9,7 +9,9 @@ use super::outcome::{
     DELETING, Outcome, fault_reason, obstacle_needs_person, obstacle_reason, refused_reason, verification,
 };
 use super::verdicts::{RequestState, Standing, Wants, is_passing, is_unread};
-use crate::api::cluster_identity::{DeletionPolicy, DriftEntry, PendingChange, PublishedKey, RoleCounts};
+use crate::api::cluster_identity::{
+    DeletionPolicy, DriftEntry, ManagementPolicy, PendingChange, PublishedKey, RoleCounts,
+};
 use crate::api::{ClusterIdentityStatus, TEARDOWN_FINALIZER, conditions as types};
 use crate::apply::Evidence;
 use crate::desired::Desired;
@@ -64,6 +66,16 @@ impl<'a> Conditions<'a> {
         Self { previous, generation, now, out: Vec::new() }
     }
 
+    /// The time of writing.
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Keeps a condition that is there; one that is not says nothing.
+    pub fn keep_if_there(&mut self, type_: &str) {
+        self.out.extend(self.previous.iter().find(|condition| condition.type_ == type_).cloned());
+    }
+
     /// Adds a condition; one that says what it said before is as old as that.
     pub fn set(&mut self, type_: &str, says: Says) {
         let status = says.status.map_or("Unknown", |yes| if yes { "True" } else { "False" });
@@ -110,7 +122,7 @@ pub fn after_pass(
     requests(&mut conditions, states);
     drifted(&mut conditions, &drift);
     orphaned(&mut conditions, desired, evidence.plan());
-    pre_granted(&mut conditions, desired);
+    pre_granted(&mut conditions, desired, evidence.plan());
     permissions(&mut conditions, evidence);
     freshness(&mut conditions, evidence);
     let pending = match evidence {
@@ -175,6 +187,8 @@ pub fn without_plan(
     ] {
         conditions.keep(type_, reason, message);
     }
+    conditions.keep_if_there(types::ORPHANED);
+    conditions.keep_if_there(types::PRE_GRANTED);
     match outcome {
         Outcome::NoAccount(fault) if fault.class == FaultClass::Denied => conditions.set(
             types::OPERATOR_PERMISSIONS,
@@ -457,11 +471,16 @@ fn orphaned(conditions: &mut Conditions<'_>, desired: &Desired, plan: &Plan) {
 }
 
 /// What is granted ahead of an upgrade.
-fn pre_granted(conditions: &mut Conditions<'_>, desired: &Desired) {
+fn pre_granted(conditions: &mut Conditions<'_>, desired: &Desired, plan: &Plan) {
+    let observes = desired.management == ManagementPolicy::Observe;
     let granted: Vec<String> = desired
         .pre_granted
         .iter()
-        .filter(|component| matches!(component.fate, Fate::Granted | Fate::Kept(_)))
+        .filter(|component| match component.fate {
+            Fate::Granted => !observes && plan.has_role(desired, &component.secret),
+            Fate::Kept(_) => !component.begun.policies.is_empty(),
+            _ => false,
+        })
         .map(|component| format!("{} (UpgradeCheck {})", component.secret, component.check))
         .collect();
     if !granted.is_empty() {

@@ -23,7 +23,7 @@ use crate::api::cluster_identity::{Adoption, DeletionPolicy, ManagementPolicy};
 use crate::api::{ClusterIdentitySpec, CredentialsRequestSpec};
 use issuer::{DesiredIssuer, DesiredObject, desired_issuer, jwks_document};
 use keys::{KeySource, KeysRefused, RememberedKey, WantedKey, wanted_keys};
-use pregrant::{PreGrant, PreGranted};
+use pregrant::{Hold, PreGrant, PreGranted};
 use request::{ReadRequest, Reading, RequestId, RequestRefused};
 use role::{DesiredRole, desired_role};
 use secret::{DesiredSecret, SecretKey, credentials};
@@ -47,6 +47,8 @@ pub struct Inputs {
     pub requests: Vec<RequestInput>,
     /// What UpgradeChecks grant ahead of an upgrade.
     pub pre_grants: Vec<PreGrant>,
+    /// Roles that AWS has refused with what was to be granted ahead, by fingerprint, with its words.
+    pub refused_by_aws: BTreeMap<String, String>,
     /// The time, for the retirement of keys.
     pub now: Timestamp,
 }
@@ -205,7 +207,7 @@ pub struct Wanted {
     /// What the request in force alone asks for.
     pub in_force: Arc<ReadRequest>,
     /// Why the policies of a role that is there are left as they are.
-    pub kept: Option<String>,
+    pub hold: Option<Hold>,
 }
 
 /// Why a request rightly comes to nothing.
@@ -294,12 +296,16 @@ fn claims(inputs: &Inputs) -> Claims {
     claims
 }
 
-/// Whether a request in force lays claim to a Secret, in order or not.
+/// Whether a request in force lays claim to a Secret, in order or not; one that cannot be read may.
 fn claimed_in_force(inputs: &Inputs, key: &SecretKey) -> bool {
-    let in_force = inputs.requests.iter().filter(|request| !request.tombstone && request.candidate_of.is_none());
-    let specs = in_force.filter_map(|request| request.spec.as_ref().ok());
-    let mut refs = specs.map(|spec| (&spec.secret_ref.namespace, &spec.secret_ref.name));
-    refs.any(|(namespace, name)| namespace.as_ref() == Some(&key.namespace) && name.as_ref() == Some(&key.name))
+    let mut in_force = inputs.requests.iter().filter(|request| !request.tombstone && request.candidate_of.is_none());
+    in_force.any(|request| {
+        let Ok(spec) = &request.spec else { return true };
+        match (&spec.secret_ref.namespace, &spec.secret_ref.name) {
+            (Some(namespace), Some(name)) => *namespace == key.namespace && *name == key.name,
+            _ => request::other_cloud(spec).is_none(),
+        }
+    })
 }
 
 fn check_identity(inputs: &Inputs) -> Result<(), IdentityRefused> {
@@ -434,7 +440,7 @@ fn wanted(
         identity: inputs.identity.clone(),
     };
     let read = Arc::new(read);
-    Ok(Wanted { role, secret: Some(secret), in_force: read.clone(), read, kept: None })
+    Ok(Wanted { role, secret: Some(secret), in_force: read.clone(), read, hold: None })
 }
 
 /// The role that a request asks for, within guardrails and limits.

@@ -2,7 +2,7 @@
 //! release asks for. Once the request in force changes, the component is upgraded and the granting is over.
 //!
 //! What is in force always comes first: where both together are refused, the request in force is served as if there were
-//! no check.
+//! no check. And nothing is taken away by ignorance: what was granted stays while nobody can tell what the target asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::issuer::DesiredIssuer;
 use super::names::fingerprint;
-use super::request::{ReadRequest, RequestId, StatementEntry};
+use super::request::{ReadRequest, RequestId, RequestRefused, StatementEntry};
+use super::role::DesiredRole;
 use super::secret::SecretKey;
 use super::{DesiredRequest, Inputs, RequestVerdict, Wanted, wanted_role};
 use crate::policy::Effect;
@@ -23,9 +24,23 @@ pub struct PreGrant {
     /// The UpgradeCheck, `namespace/name`.
     pub check: String,
     /// What the components of the target release ask for, or why that cannot be told just now.
-    pub targets: Result<Vec<ReadRequest>, String>,
-    /// What the requests in force asked for when the granting began, by component ([`in_force`]); empty for none.
-    pub begun: BTreeMap<SecretKey, String>,
+    pub targets: Result<Targets, String>,
+    /// What the status remembers, by component.
+    pub begun: BTreeMap<SecretKey, Begun>,
+    /// Whether the check was changed since: what is remembered then says what there is, not what has begun.
+    pub stale: bool,
+}
+
+/// The components of a target release: what each asks for, or why that cannot be told.
+pub type Targets = BTreeMap<SecretKey, Result<Vec<ReadRequest>, String>>;
+
+/// What is remembered of a component.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// What the request in force asked for when the granting began ([`in_force`]); empty for none.
+    pub in_force: String,
+    /// The policies of the role with what was granted ([`policies`]); empty when nothing was.
+    pub policies: String,
 }
 
 /// What became of a component of an UpgradeCheck.
@@ -35,8 +50,8 @@ pub struct PreGranted {
     pub check: String,
     /// The component.
     pub secret: SecretKey,
-    /// What the request in force asked for when the granting began; empty for none.
-    pub begun: String,
+    /// What is to be remembered of it.
+    pub begun: Begun,
     /// What is granted.
     pub fate: Fate,
 }
@@ -50,10 +65,52 @@ pub enum Fate {
     Nothing,
     /// The request in force has changed since the granting began: the component is upgraded.
     Over,
-    /// Nothing beyond the request in force, because both together are refused.
-    Refused(String),
-    /// What is there stays, because the target release cannot be read just now.
+    /// Nothing beyond the request in force.
+    Refused(NotGranted),
+    /// What is there stays, because nobody can tell just now what the target asks for.
     Kept(String),
+}
+
+/// Why nothing is granted beyond a request in force.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotGranted {
+    /// Both together are refused.
+    #[error(transparent)]
+    Refused(#[from] RequestRefused),
+    /// What one of them denies, the other may need.
+    #[error("one of the two has Deny statements, so both cannot be granted at once")]
+    Deny,
+    /// There is a request in force that is not served.
+    #[error("the request in force is not served itself")]
+    NotServed,
+    /// Another request has the role's name.
+    #[error("the role name {role} is also that of {other}")]
+    NameTaken {
+        /// The role name.
+        role: String,
+        /// The other request.
+        other: RequestId,
+    },
+    /// AWS refused the role with both.
+    #[error("{0}")]
+    ByAws(String),
+    /// The ClusterIdentity writes nothing.
+    #[error("managementPolicy is Observe")]
+    Observed,
+}
+
+/// Why the policies of a role that is there are not changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// They are what was granted ahead, and nobody can tell just now whether that is still wanted.
+    Granted {
+        /// What they are ([`policies`]).
+        policies: String,
+        /// Why that cannot be told.
+        why: String,
+    },
+    /// No check has made the role, so it may be that of a request which is not served.
+    Existing,
 }
 
 /// Says what a request asks for: changes when that changes.
@@ -72,22 +129,26 @@ fn sorted(texts: &[String]) -> BTreeSet<&str> {
     texts.iter().map(String::as_str).collect()
 }
 
+/// Says what the policies of a role are: changes when their meaning does.
+pub fn policies(role: &DesiredRole) -> String {
+    format!("{}-{}", role.permissions.fingerprint(), role.trust.fingerprint())
+}
+
 /// What a request in force and its target come to together; `None` when that is no more than the request.
-fn united(request: &ReadRequest, target: &ReadRequest) -> Result<Option<ReadRequest>, String> {
+fn united(request: &ReadRequest, target: &ReadRequest) -> Result<Option<ReadRequest>, NotGranted> {
     let new = || target.service_accounts.iter().filter(|account| !request.service_accounts.contains(account));
     if covers(request, target) && new().next().is_none() {
         return Ok(None);
+    }
+    let denies = |request: &ReadRequest| request.statements.iter().any(|entry| entry.effect == Effect::Deny);
+    if denies(request) || denies(target) {
+        return Err(NotGranted::Deny);
     }
     let mut united = request.clone();
     for entry in &target.statements {
         unite(&mut united.statements, entry);
     }
     united.service_accounts.extend(new().cloned());
-    // What one of them denies, the other may need.
-    let denies = |request: &ReadRequest| request.statements.iter().any(|entry| entry.effect == Effect::Deny);
-    if denies(request) || denies(target) {
-        return Err("one of the two has Deny statements, so both cannot be granted at once".into());
-    }
     Ok(Some(united))
 }
 
@@ -119,19 +180,11 @@ fn unite(statements: &mut Vec<StatementEntry>, entry: &StatementEntry) {
 pub(super) fn grant(inputs: &Inputs, issuer: &DesiredIssuer, requests: &mut Vec<DesiredRequest>) -> Vec<PreGranted> {
     let mut granted = Vec::new();
     for grant in &inputs.pre_grants {
-        for secret in components(grant) {
-            let of = |targets: &Vec<ReadRequest>| targets.iter().filter(|t| t.secret == secret).cloned().collect();
-            let component = Component {
-                inputs,
-                issuer,
-                check: &grant.check,
-                secret: &secret,
-                targets: grant.targets.as_ref().map(of).map_err(Clone::clone),
-            };
-            let begun = grant.begun.get(&secret);
+        for secret in grant.components() {
+            let component = Component { inputs, issuer, grant, secret: &secret };
             let fate = match request_of(requests, &secret) {
-                Some(at) => component.extend(&mut requests[at], begun),
-                None => component.add(requests, begun),
+                Some(at) => component.extend(&mut requests[at]),
+                None => component.add(requests),
             };
             if let Some((begun, fate)) = fate {
                 granted.push(PreGranted { check: grant.check.clone(), secret, begun, fate });
@@ -142,17 +195,32 @@ pub(super) fn grant(inputs: &Inputs, issuer: &DesiredIssuer, requests: &mut Vec<
 }
 
 impl PreGrant {
+    /// The components of the release, and those that were granted something.
+    fn components(&self) -> BTreeSet<SecretKey> {
+        let remembered = self.begun.keys();
+        let targets = self.targets.iter().flat_map(BTreeMap::keys);
+        remembered.chain(targets).cloned().collect()
+    }
+
     /// The components that have, as far as is known, no request in force.
     pub(super) fn new_components(&self) -> impl Iterator<Item = SecretKey> {
-        components(self).into_iter().filter(|component| self.begun.get(component).is_none_or(String::is_empty))
+        let known = |component: &SecretKey| self.begun.get(component).is_some_and(|begun| !begun.in_force.is_empty());
+        self.components().into_iter().filter(move |component| !known(component))
     }
-}
 
-/// The components of a check: those of its release, or, while that cannot be read, those that were granted something.
-fn components(grant: &PreGrant) -> BTreeSet<SecretKey> {
-    let remembered = grant.begun.keys().cloned();
-    let targets = grant.targets.iter().flatten().map(|target| target.secret.clone());
-    remembered.chain(targets).collect()
+    /// What a component asks for; nothing when the release has none of that name.
+    fn asks(&self, component: &SecretKey) -> Result<&[ReadRequest], &str> {
+        match self.targets.as_ref().map(|targets| targets.get(component)) {
+            Err(why) => Err(why),
+            Ok(None) => Ok(&[]),
+            Ok(Some(asks)) => asks.as_ref().map(Vec::as_slice).map_err(String::as_str),
+        }
+    }
+
+    /// What has begun for a component, unless the check was changed since.
+    fn begun(&self, component: &SecretKey) -> Option<&Begun> {
+        self.begun.get(component).filter(|_| !self.stale || self.asks(component).is_err())
+    }
 }
 
 fn request_of(requests: &[DesiredRequest], component: &SecretKey) -> Option<usize> {
@@ -163,64 +231,83 @@ fn request_of(requests: &[DesiredRequest], component: &SecretKey) -> Option<usiz
     requests.iter().position(is)
 }
 
-/// A component of a check, and what the target release asks for it.
+/// A component of a check.
 struct Component<'a> {
     inputs: &'a Inputs,
     issuer: &'a DesiredIssuer,
-    check: &'a str,
+    grant: &'a PreGrant,
     secret: &'a SecretKey,
-    targets: Result<Vec<ReadRequest>, String>,
 }
 
-/// What the request in force asked for when the granting began, and what is granted.
-type Begun = Option<(String, Fate)>;
-
 impl Component<'_> {
-    /// Grants what the target asks for beyond a request in force.
-    fn extend(&self, request: &mut DesiredRequest, begun: Option<&String>) -> Begun {
-        let RequestVerdict::Wanted(wanted) = &mut request.verdict else { return None };
-        let now = in_force(&wanted.in_force);
-        let begun = begun.unwrap_or(&now).clone();
-        let fate = if begun == now { self.unite_with(wanted) } else { Fate::Over };
-        Some((begun, fate))
+    fn why(&self, why: &str) -> String {
+        format!("the release of the UpgradeCheck {} cannot be read: {why}", self.grant.check)
     }
 
-    fn unite_with(&self, wanted: &mut Wanted) -> Fate {
-        let targets = match &self.targets {
-            Ok(targets) => targets,
+    /// Grants what the target asks for beyond a request in force.
+    fn extend(&self, request: &mut DesiredRequest) -> Option<(Begun, Fate)> {
+        let RequestVerdict::Wanted(wanted) = &mut request.verdict else { return None };
+        let now = in_force(&wanted.in_force);
+        let before = self.grant.begun(self.secret).cloned();
+        if let Some(before) = before.clone().filter(|before| before.in_force != now) {
+            return Some((Begun { policies: String::new(), ..before }, Fate::Over));
+        }
+        let begun = |policies| Begun { in_force: now.clone(), policies };
+        let asks = match self.grant.asks(self.secret) {
+            Ok(asks) => asks,
             Err(why) => {
-                wanted.kept = Some(format!("the release of the UpgradeCheck {} cannot be read: {why}", self.check));
-                return Fate::Kept(why.clone());
+                // What is not remembered was not granted.
+                let before = before?;
+                if !before.policies.is_empty() {
+                    wanted.hold = Some(Hold::Granted { policies: before.policies.clone(), why: self.why(why) });
+                }
+                return Some((before, Fate::Kept(why.to_owned())));
             }
         };
-        match together(&wanted.read, targets) {
-            Ok(None) => Fate::Nothing,
-            Err(why) => Fate::Refused(why),
-            Ok(Some(both)) => match wanted_role(self.inputs, self.issuer, &both) {
-                Ok(role) => {
-                    wanted.role = role;
-                    wanted.read = Arc::new(both);
-                    Fate::Granted
-                }
-                Err(refused) => Fate::Refused(refused.to_string()),
-            },
+        let both = match together(&wanted.read, asks) {
+            Ok(None) => return Some((begun(String::new()), Fate::Nothing)),
+            Ok(Some(both)) => both,
+            Err(why) => return Some((begun(String::new()), Fate::Refused(why))),
+        };
+        Some(match self.role(&both) {
+            Ok(role) => {
+                let policies = policies(&role);
+                wanted.role = role;
+                wanted.read = Arc::new(both);
+                (begun(policies), Fate::Granted)
+            }
+            Err(why) => (begun(String::new()), Fate::Refused(why)),
+        })
+    }
+
+    /// The role with both, unless it is refused, by us or by AWS a moment ago.
+    fn role(&self, both: &ReadRequest) -> Result<DesiredRole, NotGranted> {
+        let role = wanted_role(self.inputs, self.issuer, both)?;
+        match self.inputs.refused_by_aws.get(&role.fingerprint()) {
+            Some(why) => Err(NotGranted::ByAws(why.clone())),
+            None => Ok(role),
         }
     }
 
     /// A component that has no request in force yet gets a role, and no Secret.
-    fn add(&self, requests: &mut Vec<DesiredRequest>, begun: Option<&String>) -> Begun {
-        let fate = match (begun, &self.targets) {
-            (Some(begun), _) if !begun.is_empty() => return Some((begun.clone(), Fate::Over)),
-            _ if super::claimed_in_force(self.inputs, self.secret) => {
-                Fate::Refused("the request in force is refused itself".into())
-            }
-            (_, Err(why)) => Fate::Kept(why.clone()),
-            (_, Ok(targets)) => {
-                let (first, rest) = targets.split_first()?;
-                self.make_role(requests, first, rest).map_or_else(Fate::Refused, |()| Fate::Granted)
-            }
+    fn add(&self, requests: &mut Vec<DesiredRequest>) -> Option<(Begun, Fate)> {
+        let before = self.grant.begun(self.secret).cloned();
+        if let Some(before) = before.clone().filter(|before| !before.in_force.is_empty()) {
+            return Some((before, Fate::Over));
+        }
+        let asks = match self.grant.asks(self.secret) {
+            Ok(asks) => asks,
+            Err(why) => return Some((before?, Fate::Kept(why.to_owned()))),
         };
-        Some((String::new(), fate))
+        let (first, rest) = asks.split_first()?;
+        // A request in force that nobody can read may be the one for this role.
+        if super::claimed_in_force(self.inputs, self.secret) {
+            return Some((Begun::default(), Fate::Refused(NotGranted::NotServed)));
+        }
+        Some(match self.make_role(requests, first, rest) {
+            Ok(policies) => (Begun { in_force: String::new(), policies }, Fate::Granted),
+            Err(why) => (Begun::default(), Fate::Refused(why)),
+        })
     }
 
     fn make_role(
@@ -228,33 +315,67 @@ impl Component<'_> {
         requests: &mut Vec<DesiredRequest>,
         first: &ReadRequest,
         rest: &[ReadRequest],
-    ) -> Result<(), String> {
-        let read = together(first, rest)?.unwrap_or_else(|| first.clone());
-        let role = wanted_role(self.inputs, self.issuer, &read).map_err(|refused| refused.to_string())?;
+    ) -> Result<String, NotGranted> {
+        let of_others = requests.iter().position(|request| match &request.verdict {
+            RequestVerdict::Wanted(wanted) => wanted.secret.is_none() && wanted.read.secret == *self.secret,
+            _ => false,
+        });
+        // What another check grants to it stays.
+        let base = match of_others.map(|at| &requests[at].verdict) {
+            Some(RequestVerdict::Wanted(wanted)) => {
+                together(&wanted.read, std::slice::from_ref(first))?.unwrap_or_else(|| (*wanted.read).clone())
+            }
+            _ => first.clone(),
+        };
+        let read = together(&base, rest)?.unwrap_or(base);
+        let role = self.role(&read)?;
+        let policies = policies(&role);
+        if let Some(at) = of_others {
+            if let RequestVerdict::Wanted(wanted) = &mut requests[at].verdict {
+                wanted.role = role;
+                wanted.in_force = Arc::new(read.clone());
+                wanted.read = Arc::new(read);
+            }
+            return Ok(policies);
+        }
         let same_name = |request: &&DesiredRequest| match &request.verdict {
             RequestVerdict::Wanted(wanted) => wanted.role.name.eq_ignore_ascii_case(&role.name),
             _ => false,
         };
         if let Some(other) = requests.iter().find(same_name) {
-            return match &other.verdict {
-                // Another check grants it already.
-                RequestVerdict::Wanted(wanted) if wanted.secret.is_none() && *wanted.read == read => Ok(()),
-                _ => Err(format!("the role name {} is also that of {}", role.name, other.id)),
-            };
+            return Err(NotGranted::NameTaken { role: role.name, other: other.id.clone() });
         }
-        let (namespace, check) = self.check.split_once('/').unwrap_or_default();
+        let (namespace, check) = self.grant.check.split_once('/').unwrap_or_default();
         // No object has a name with a slash in it.
         let name = format!("{check}/{}.{}", self.secret.namespace, self.secret.name);
         let id = RequestId { namespace: namespace.into(), name };
         let read = Arc::new(read);
-        let wanted = Wanted { role, secret: None, in_force: read.clone(), read, kept: None };
+        let wanted = Wanted { role, secret: None, in_force: read.clone(), read, hold: self.hold() };
         requests.push(DesiredRequest { id, verdict: RequestVerdict::Wanted(Box::new(wanted)) });
-        Ok(())
+        Ok(policies)
+    }
+
+    /// A role of this name that no check remembers was made for something else; one that a check keeps, whose release
+    /// cannot be read, must not lose what that one has granted.
+    fn hold(&self) -> Option<Hold> {
+        let mut remembered = self.inputs.pre_grants.iter().filter_map(|grant| {
+            let begun = grant.begun.get(self.secret).filter(|begun| !begun.policies.is_empty())?;
+            Some((begun, grant.asks(self.secret).err()))
+        });
+        let first = remembered.next();
+        let kept = first.iter().copied().chain(remembered).find_map(|(begun, unread)| Some((begun, unread?)));
+        match (first, kept) {
+            (None, _) => Some(Hold::Existing),
+            (Some(_), Some((begun, why))) => {
+                Some(Hold::Granted { policies: begun.policies.clone(), why: self.why(why) })
+            }
+            (Some(_), None) => None,
+        }
     }
 }
 
 /// What a request and others for the same Secret come to together; `None` when that is no more than the request.
-fn together(request: &ReadRequest, others: &[ReadRequest]) -> Result<Option<ReadRequest>, String> {
+fn together(request: &ReadRequest, others: &[ReadRequest]) -> Result<Option<ReadRequest>, NotGranted> {
     let mut all = None;
     for other in others {
         let sum = united(all.as_ref().unwrap_or(request), other)?;

@@ -46,19 +46,23 @@ fn desire_of(spec: ClusterIdentitySpec, requests: Vec<RequestInput>) -> Desired 
 }
 
 fn desire_ahead(spec: ClusterIdentitySpec, requests: Vec<RequestInput>, pre_grants: Vec<PreGrant>) -> Desired {
+    desire(&inputs_of(spec, requests, pre_grants)).unwrap()
+}
+
+fn inputs_of(spec: ClusterIdentitySpec, requests: Vec<RequestInput>, pre_grants: Vec<PreGrant>) -> Inputs {
     let pem = include_str!("../../tests/keys/first.pub").into();
-    desire(&Inputs {
+    Inputs {
         identity: "prod/prod-eu".into(),
         spec,
         account: "123456789012".into(),
         trust_limit: None,
         pre_grants,
+        refused_by_aws: BTreeMap::new(),
         keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(pem) }],
         remembered_keys: Vec::new(),
         requests,
         now: Timestamp::UNIX_EPOCH,
-    })
-    .unwrap()
+    }
 }
 
 fn only(desired: &Desired) -> &Wanted {

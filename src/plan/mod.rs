@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::api::cluster_identity::{Adoption, ManagementPolicy};
 use crate::desired::Desired;
 use crate::desired::names::same_resource;
+use crate::desired::secret::SecretKey;
 use crate::observed::{Fault, Observed};
 pub use change::{Change, Subject};
 pub use drift::{Cause, Difference, Field};
@@ -154,6 +155,11 @@ pub enum Obstacle {
     /// A request does not say what is its own, so nothing is known to be left over.
     #[error("the request {0} does not say which Secret it is for, so nothing is deleted: any of it may be its own")]
     ClaimUnknown(String),
+    /// A role that was to be granted ahead of an upgrade is there already, otherwise than it would be made.
+    #[error(
+        "role {0} is to be granted ahead of an upgrade, but exists and was not made by an UpgradeCheck: it may belong to a request that is not served; mend or remove that one, or the role"
+    )]
+    NotPreGranted(String),
     /// A role serves someone else too.
     #[error(
         "role {role} is not deleted, because someone else uses it ({others}): take that off the role, or set deletionPolicy: Retain"
@@ -235,6 +241,12 @@ impl Plan {
     /// Whether nothing is to be done for a subject and nothing stands in its way.
     pub fn is_true(&self, subject: &Subject) -> bool {
         !self.busy.contains(subject)
+    }
+
+    /// Whether the role of a component was seen to be right.
+    pub fn has_role(&self, desired: &Desired, component: &SecretKey) -> bool {
+        let mut of_component = desired.wanted().filter(|(_, wanted)| wanted.read.secret == *component);
+        of_component.all(|(id, _)| self.is_true(&Subject::Role(id.clone())))
     }
 
     /// What stands in the way of a subject.

@@ -3,14 +3,17 @@
 use super::drift::{self, Difference, Field};
 use super::{Change, Draft, Obstacle, Subject};
 use crate::desired::Wanted;
+use crate::desired::names::fingerprint;
+use crate::desired::pregrant::Hold;
 use crate::desired::request::RequestId;
 use crate::desired::role::DesiredRole;
 use crate::observed::{Fault, FaultClass, ObservedRole, Seen};
+use crate::policy::Canonical;
 
 pub(super) fn compare(
     draft: &mut Draft,
     id: &RequestId,
-    Wanted { role: wanted, kept, .. }: &Wanted,
+    Wanted { role: wanted, hold, .. }: &Wanted,
     found: Option<&Seen<Option<ObservedRole>>>,
 ) {
     let subject = Subject::Role(id.clone());
@@ -19,7 +22,7 @@ pub(super) fn compare(
         Some(Seen::Known(Some(_))) if draft.prior.settling.has_deleted(&wanted.name) => {
             draft.obstruct(&subject, Obstacle::Settling("DeleteRole".into()));
         }
-        Some(Seen::Known(Some(found))) => compare_present(draft, &subject, wanted, kept.as_deref(), found),
+        Some(Seen::Known(Some(found))) => compare_present(draft, &subject, wanted, hold.as_ref(), found),
         Some(Seen::Unknown(fault)) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
         Some(Seen::Known(None)) | None => {
             draft.create(&subject, Change::CreateRole(Box::new(wanted.clone())), Field::Role);
@@ -33,7 +36,7 @@ fn compare_present(
     draft: &mut Draft,
     subject: &Subject,
     wanted: &DesiredRole,
-    kept: Option<&str>,
+    hold: Option<&Hold>,
     found: &ObservedRole,
 ) {
     if found.name != wanted.name {
@@ -55,7 +58,7 @@ fn compare_present(
         draft.update(subject, Change::TagRole { role: wanted.name.clone(), tags: missing }, vec![difference]);
     }
     compare_boundary(draft, subject, wanted, found);
-    compare_policies(draft, subject, wanted, kept, found);
+    compare_policies(draft, subject, wanted, hold, found);
     compare_attributes(draft, subject, wanted, found);
 }
 
@@ -63,7 +66,7 @@ fn compare_policies(
     draft: &mut Draft,
     subject: &Subject,
     wanted: &DesiredRole,
-    kept: Option<&str>,
+    hold: Option<&Hold>,
     found: &ObservedRole,
 ) {
     let before = draft.steps.len();
@@ -83,17 +86,38 @@ fn compare_policies(
             }
         }
     }
-    // What was granted ahead of an upgrade is not known just now, and must not be taken away for that.
-    if let Some(why) = kept.filter(|_| draft.steps.len() > before) {
-        draft.steps.truncate(before);
-        let fault = Fault {
-            class: FaultClass::Network,
-            action: "reading what is granted ahead of an upgrade".into(),
-            target: format!("role {}", wanted.name),
-            message: why.to_owned(),
-        };
-        draft.obstruct(subject, Obstacle::Unreadable(fault));
+    if draft.steps.len() == before {
+        return;
     }
+    match hold {
+        // What was granted ahead of an upgrade must not be taken away because it is not known just now. What is neither
+        // that nor as it should be is someone's doing.
+        Some(Hold::Granted { policies, why }) if *policies == policies_found(found) => {
+            draft.steps.truncate(before);
+            let fault = Fault {
+                class: FaultClass::Network,
+                action: "reading what is granted ahead of an upgrade".into(),
+                target: format!("role {}", wanted.name),
+                message: why.clone(),
+            };
+            draft.obstruct(subject, Obstacle::Unreadable(fault));
+        }
+        // Without a policy it serves nobody.
+        Some(Hold::Existing) if !matches!(found.permissions, Seen::Known(None)) => {
+            draft.steps.truncate(before);
+            draft.obstruct(subject, Obstacle::NotPreGranted(wanted.name.clone()));
+        }
+        _ => {}
+    }
+}
+
+/// What the policies of a role are, as `desired::pregrant::policies` says it; empty when one cannot be read.
+fn policies_found(found: &ObservedRole) -> String {
+    let (Ok(trust), Ok(Some(Ok(permissions)))) = (&found.trust, found.permissions.known()) else {
+        return String::new();
+    };
+    let of = |document| fingerprint(&Canonical::of(document).to_text());
+    format!("{}-{}", of(permissions), of(trust))
 }
 
 /// A boundary that nobody asked us for is someone's guard, and is left alone.

@@ -5,7 +5,7 @@
 //! were made are remembered until they are too old for that to be the reason. A read that shows a change proves little: the
 //! next one may be answered by a replica that does not know of it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -92,6 +92,12 @@ impl Settling {
     /// Whether something was made, or may have been, that a read may not show.
     pub fn may_hide_something(&self) -> bool {
         self.unanswered.is_some() || self.changes.values().flatten().any(|entry| !entry.change.is_deletion())
+    }
+
+    /// The roles of which a change was made that no read has shown, by name in lower case.
+    pub fn unseen_roles(&self) -> BTreeSet<String> {
+        let unseen = self.changes.values().flatten().filter(|entry| !entry.seen);
+        unseen.filter_map(|entry| entry.change.role().map(str::to_ascii_lowercase)).collect()
     }
 
     /// When the first of what is remembered is too old to matter.

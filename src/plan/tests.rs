@@ -47,6 +47,7 @@ fn inputs(spec: ClusterIdentitySpec) -> Inputs {
         account: "123456789012".into(),
         trust_limit: None,
         pre_grants: Vec::new(),
+        refused_by_aws: BTreeMap::new(),
         keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(PEM.into()) }],
         remembered_keys: Vec::new(),
         requests,

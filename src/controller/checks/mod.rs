@@ -1,5 +1,6 @@
 //! UpgradeChecks: judged in the pass of their ClusterIdentity, against the roles as that pass has read them.
 
+mod annotate;
 mod releases;
 mod status;
 
@@ -19,27 +20,28 @@ use super::watches::check_reference;
 use crate::api::cluster_identity::ManagementPolicy;
 use crate::api::upgrade_check::{Action, ReadRelease, Simulate, SurplusPart};
 use crate::api::{ClusterIdentity, UpgradeCheck, conditions as types};
-use crate::apply::annotation;
+use crate::apply::Evidence;
 use crate::aws::Session;
-use crate::aws::granted::{GrantedRoles, granted_roles, roles_with_more};
+use crate::aws::granted::{GrantedRole, granted_roles, roles_with_more};
 use crate::aws::simulate::simulate;
-use crate::desired::pregrant::{Fate, PreGrant};
+use crate::desired::pregrant::{Begun, PreGrant, Targets};
 use crate::desired::request::{ReadRequest, RequestId};
 use crate::desired::secret::SecretKey;
 use crate::desired::{Desired, Wanted};
 use crate::kubernetes::finalizer::UPGRADEABLE;
-use crate::observed::Fault;
-use crate::plan::upgrade::annotation::Annotate;
+use crate::observed::{Fault, FaultClass};
+use crate::plan::upgrade::annotation;
 use crate::plan::upgrade::release::Included;
 use crate::plan::upgrade::simulation::{answer, questions};
-use crate::plan::upgrade::{self, Call, InForce, RollCall, Target, roll_call};
+use crate::plan::upgrade::{self, Call, InForce, Readiness, RollCall, Target, roll_call};
 use crate::plan::{Plan, Subject};
 use crate::policy::coverage::Required;
 use crate::release::inclusion::Inclusion;
 
+use annotate::annotate;
 pub use releases::Releases;
 use releases::{Release, Unread};
-use status::{Annotated, Look};
+use status::{Ahead, Look, Told};
 
 /// An UpgradeCheck with the release that it is about.
 pub struct Check {
@@ -92,6 +94,13 @@ fn included(check: &UpgradeCheck, release: Release) -> Result<ReleaseForCluster,
             included.excluded.len()
         )));
     }
+    let wanted = &check.spec.release.version;
+    if let Some(version) = release.version.as_ref().filter(|version| !annotation::is_version(version, wanted)) {
+        return Err(Unread::Failed(format!(
+            "{} is release {version}, and spec.release.version says {wanted}",
+            release.source
+        )));
+    }
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let read = ReadRelease {
         source: release.source,
@@ -107,29 +116,50 @@ fn included(check: &UpgradeCheck, release: Release) -> Result<ReleaseForCluster,
 pub fn pre_grants(checks: &[Check], identity: &ClusterIdentity) -> Vec<PreGrant> {
     let granting = checks.iter().filter(|check| check.object.spec.action == Action::PreGrant);
     granting
-        .map(|check| PreGrant {
-            check: full_name(&check.object),
-            targets: match &check.release {
-                Ok(target) => Ok(asked(&target.included.targets(&identity.spec))),
+        .map(|check| {
+            let begun = begun(&check.object);
+            let targets = match &check.release {
+                Ok(release) => Ok(asked(&release.included, identity, begun.keys())),
                 Err(unread) => Err(unread.message().to_owned()),
-            },
-            begun: begun(&check.object),
+            };
+            let status = check.object.status.as_ref();
+            let stale = status.and_then(|status| status.pre_grant_generation) != check.object.metadata.generation;
+            PreGrant { check: full_name(&check.object), targets, begun, stale }
         })
         .collect()
 }
 
-/// What each component of a release asks for, where that can be told.
-fn asked(targets: &[Target]) -> Vec<ReadRequest> {
-    targets.iter().filter_map(|target| target.asks.clone().ok()).collect()
+/// What each component of a release asks for, or why that cannot be told.
+fn asked<'a>(
+    included: &Included,
+    identity: &ClusterIdentity,
+    remembered: impl Iterator<Item = &'a SecretKey>,
+) -> Targets {
+    let mut asked = Targets::new();
+    for target in included.targets(&identity.spec) {
+        let of_secret = asked.entry(target.secret).or_insert_with(|| Ok(Vec::new()));
+        match (target.asks, of_secret) {
+            (Ok(read), Ok(all)) => all.push(read),
+            (Err(why), of_secret) => *of_secret = Err(why),
+            (Ok(_), Err(_)) => {}
+        }
+    }
+    // A request that does not even say which Secret it is for may be any component's.
+    if let Some((id, _, why)) = included.unreadable.iter().find(|(_, secret, _)| secret.is_none()) {
+        for secret in remembered {
+            asked.entry(secret.clone()).or_insert_with(|| Err(format!("{id}: {why}")));
+        }
+    }
+    asked
 }
 
-/// What the status remembers; a changed spec begins anew.
-fn begun(check: &UpgradeCheck) -> BTreeMap<SecretKey, String> {
-    let status = check.status.as_ref().filter(|status| status.observed_generation == check.metadata.generation);
-    let remembered = status.iter().flat_map(|status| &status.pre_grant);
+/// What the status remembers.
+fn begun(check: &UpgradeCheck) -> BTreeMap<SecretKey, Begun> {
+    let remembered = check.status.iter().flat_map(|status| &status.pre_grant);
     let pairs = remembered.filter_map(|component| {
         let (namespace, name) = component.request.split_once('/')?;
-        Some((SecretKey { namespace: namespace.into(), name: name.into() }, component.in_force.clone()))
+        let begun = Begun { in_force: component.in_force.clone(), policies: component.policies.clone() };
+        Some((SecretKey { namespace: namespace.into(), name: name.into() }, begun))
     });
     pairs.collect()
 }
@@ -176,14 +206,20 @@ pub async fn judge(
             return Live { roll_calls, unread: Some(fault), surplus: BTreeMap::new() };
         }
     };
+    let (live, mut passing) = (live.roles, live.passing);
     let mut roll_calls = Vec::new();
     for check in checks {
-        roll_calls.push(match &check.release {
-            Ok(target) => Some(Box::pin(call(session, desired, identity, check, target, &live)).await),
-            Err(_) => None,
-        });
+        let Ok(target) = &check.release else {
+            roll_calls.push(None);
+            continue;
+        };
+        let (result, fault) = Box::pin(call(session, desired, identity, check, target, &live)).await;
+        passing = passing.or(fault);
+        // What is missing is missing, whatever could not be read besides.
+        let is_told = passing.is_none() || result.readiness() == Readiness::NotReady;
+        roll_calls.push(is_told.then_some(result));
     }
-    Live { roll_calls, unread: None, surplus: surplus(desired, identity, checks, &live) }
+    Live { roll_calls, unread: passing, surplus: surplus(desired, identity, checks, &live) }
 }
 
 async fn call(
@@ -192,8 +228,8 @@ async fn call(
     identity: &ClusterIdentity,
     check: &Check,
     target: &ReleaseForCluster,
-    live: &GrantedRoles,
-) -> RollCall {
+    live: &BTreeMap<String, Result<GrantedRole, String>>,
+) -> (RollCall, Option<Fault>) {
     let in_force = desired.wanted().filter(|(_, wanted)| wanted.secret.is_some());
     let mut result = roll_call(&Call {
         targets: target.included.targets(&identity.spec),
@@ -208,14 +244,21 @@ async fn call(
         issuer: desired.issuer.provider.host_and_path().to_owned(),
         audience: check.object.spec.audience.clone(),
     });
+    let mut passing = None;
     if check.object.spec.simulate == Simulate::WhenIndeterminate {
-        Box::pin(ask_aws(session, desired, live, &mut result)).await;
+        passing = Box::pin(ask_aws(session, desired, live, &mut result)).await;
     }
-    result
+    (result, passing)
 }
 
-/// Has AWS decide what the policies at hand cannot.
-async fn ask_aws(session: &Session, desired: &Desired, live: &GrantedRoles, result: &mut RollCall) {
+/// Has AWS decide what the policies at hand cannot; why it did not answer, if that will pass.
+async fn ask_aws(
+    session: &Session,
+    desired: &Desired,
+    live: &BTreeMap<String, Result<GrantedRole, String>>,
+    result: &mut RollCall,
+) -> Option<Fault> {
+    let mut passing = None;
     let account = desired.issuer.provider.arn.split_once(":oidc-provider/").map_or("", |(account, _)| account);
     for component in &mut result.components {
         let questions = questions(component);
@@ -225,9 +268,11 @@ async fn ask_aws(session: &Session, desired: &Desired, live: &GrantedRoles, resu
         let arn = format!("{account}:role{}{}", role.path, role.live.name);
         match simulate(session, &arn, &questions).await {
             Ok(answers) => answer(component, &answers),
+            Err(fault) if will_pass(fault.class) => passing = Some(fault),
             Err(fault) => component.because = format!("{}; AWS could not be asked: {fault}", component.because),
         }
     }
+    passing
 }
 
 /// What the live roles grant and neither a request in force nor a check asks for.
@@ -235,7 +280,7 @@ fn surplus(
     desired: &Desired,
     identity: &ClusterIdentity,
     checks: &[Check],
-    live: &GrantedRoles,
+    live: &BTreeMap<String, Result<GrantedRole, String>>,
 ) -> BTreeMap<RequestId, Vec<SurplusPart>> {
     let targets: Vec<Target> = checks
         .iter()
@@ -266,21 +311,38 @@ pub async fn tell(
     shared: &Arc<Shared>,
     identity: &ClusterIdentity,
     desired: &Desired,
+    evidence: &Evidence,
     checks: Vec<Check>,
     live: Live,
     now: Timestamp,
 ) -> Result<(), kube::Error> {
+    if checks.is_empty() {
+        return Ok(());
+    }
     let mut all = Ok(());
+    let unseen = evidence.settling(now).unseen_roles();
     for (check, roll_call) in checks.into_iter().zip(live.roll_calls) {
         let look = match (check.release, roll_call, &live.unread) {
             (Err(unread), ..) => Look::NoRelease(unread),
+            (Ok(_), Some(roll_call), _) if is_too_early(&roll_call, &unseen) => Look::NoRoles {
+                reason: "Settling",
+                message: "roles were changed a moment ago, and AWS's reads may not show that yet".into(),
+                passing: true,
+            },
             (Ok(target), Some(roll_call), _) => Look::Judged(roll_call, target.read),
             (Ok(_), None, fault) => no_roles(fault.as_ref()),
         };
-        let written = Box::pin(publish(shared, identity, &check.object, &look, Some(desired), now)).await;
+        let ahead = Ahead::of(&full_name(&check.object), desired, evidence.plan());
+        let written = Box::pin(publish(shared, identity, &check.object, &look, &ahead, now)).await;
         all = all.and(written);
     }
     all
+}
+
+/// Whether a verdict that says yes rests on a role whose last change no read has shown.
+fn is_too_early(roll_call: &RollCall, unseen: &BTreeSet<String>) -> bool {
+    let rests_on = |component: &upgrade::Component| unseen.contains(&component.role.to_ascii_lowercase());
+    roll_call.readiness() == Readiness::Ready && roll_call.components.iter().any(rests_on)
 }
 
 fn no_roles(fault: Option<&Fault>) -> Look {
@@ -288,10 +350,15 @@ fn no_roles(fault: Option<&Fault>) -> Look {
         Some(fault) => Look::NoRoles {
             reason: fault_reason(fault.class),
             message: fault.to_string(),
-            passing: is_passing(fault.class),
+            passing: will_pass(fault.class),
         },
         None => Look::NoRoles { reason: "NotRead", message: "the live roles were not read".into(), passing: true },
     }
+}
+
+/// Whether an older verdict may stand meanwhile. Credentials that do not work need a person.
+const fn will_pass(class: FaultClass) -> bool {
+    is_passing(class) && !matches!(class, FaultClass::Credentials)
 }
 
 /// Writes the statuses of the checks of a ClusterIdentity whose pass ended before there was a plan.
@@ -303,8 +370,8 @@ pub async fn tell_unread(
     now: Timestamp,
 ) -> Result<(), kube::Error> {
     let passing = match outcome {
-        Outcome::Refused(_) => false,
-        Outcome::NoAccount(fault) => is_passing(fault.class),
+        Outcome::Refused(_) | Outcome::Panicked | Outcome::TimedOut => false,
+        Outcome::NoAccount(fault) => will_pass(fault.class),
         _ => true,
     };
     let message = format!("the ClusterIdentity {}: {message}", full_name(identity));
@@ -312,7 +379,7 @@ pub async fn tell_unread(
     let mut all = Ok(());
     for mut check in of(shared, identity) {
         shared.publisher.freshen(&mut check);
-        all = all.and(Box::pin(publish(shared, identity, &check, &look, None, now)).await);
+        all = all.and(Box::pin(publish(shared, identity, &check, &look, &Ahead::default(), now)).await);
     }
     all
 }
@@ -322,90 +389,14 @@ async fn publish(
     identity: &ClusterIdentity,
     check: &UpgradeCheck,
     look: &Look,
-    desired: Option<&Desired>,
+    ahead: &Ahead,
     now: Timestamp,
 ) -> Result<(), kube::Error> {
-    let name = full_name(check);
     let observes = identity.spec.management_policy == ManagementPolicy::Observe;
-    let mut pre_granted: Vec<_> = desired.iter().flat_map(|desired| desired.pre_granted.iter().cloned()).collect();
-    pre_granted.retain(|component| component.check == name);
-    if observes {
-        // Nothing is written, so nothing has begun.
-        for component in pre_granted.iter_mut().filter(|component| component.fate == Fate::Granted) {
-            component.fate = Fate::Refused("managementPolicy is Observe".into());
-        }
-    }
-    let pre_granted: Vec<_> = pre_granted.iter().collect();
-    let next = status::after_look(check, look, &pre_granted, None, now);
-    let annotated = annotate(shared, check, status::says_ready(&next.conditions), observes).await?;
-    let next = match annotated {
-        None => next,
-        annotated => status::after_look(check, look, &pre_granted, annotated, now),
-    };
+    let next = status::after_look(check, look, ahead, Told::AsBefore, now);
+    let told = Box::pin(annotate(shared, check, status::says_ready(&next.conditions), observes)).await;
+    let next = status::after_look(check, look, ahead, told, now);
     shared.publisher.check(check, &next).await
-}
-
-/// Keeps the CloudCredential in step, where the check asks for that.
-async fn annotate(
-    shared: &Shared,
-    check: &UpgradeCheck,
-    ready: bool,
-    hands_off: bool,
-) -> Result<Option<Annotated>, kube::Error> {
-    if !check.spec.annotate_cloud_credential {
-        if UPGRADEABLE.is_set(check) {
-            withdraw(shared, check).await?;
-        }
-        return Ok(None);
-    }
-    // Before anything is set that would have to be withdrawn.
-    if !UPGRADEABLE.is_set(check) && !hands_off {
-        UPGRADEABLE.set(&shared.client, check).await?;
-    }
-    let version = &check.spec.release.version;
-    let kept = annotation::keep(&shared.client, &full_name(check), version, ready, hands_off).await;
-    let says = |status, reason, message| Some(Annotated { status, reason, message });
-    Ok(match kept {
-        Err(fault) => says(None, fault_reason(fault.class), fault.to_string()),
-        Ok(None) => says(
-            None,
-            "NoCloudCredential",
-            "the cluster that Rolecall runs on has no CloudCredential named cluster (operator.openshift.io/v1)".into(),
-        ),
-        Ok(Some(Annotate::Set(_) | Annotate::Withdraw)) if hands_off => {
-            says(Some(false), "ChangesPending", "managementPolicy of the ClusterIdentity is Observe".into())
-        }
-        Ok(Some(Annotate::Right | Annotate::Set(_))) => {
-            says(Some(true), "Annotated", format!("it says upgradeable-to {version}"))
-        }
-        Ok(Some(Annotate::Withdraw | Annotate::Absent)) => {
-            says(Some(false), "NotReady", "it is not annotated, because the upgrade is not ready".into())
-        }
-        Ok(Some(Annotate::Newer(value))) => says(
-            Some(false),
-            "SetByOthers",
-            format!("it says upgradeable-to {value:?}, which someone else has set, and is left alone"),
-        ),
-        Ok(Some(Annotate::NotOurs(value))) => says(
-            Some(false),
-            "SetByOthers",
-            format!(
-                "it says upgradeable-to {value:?}, which someone else has set, though the check for {version} is not ready"
-            ),
-        ),
-    })
-}
-
-/// Takes back what hangs on a check that goes, or that no longer asks for it.
-async fn withdraw(shared: &Shared, check: &UpgradeCheck) -> Result<(), kube::Error> {
-    let version = &check.spec.release.version;
-    match annotation::keep(&shared.client, &full_name(check), version, false, false).await {
-        Ok(_) => UPGRADEABLE.take_back(&shared.client, check).await,
-        Err(fault) => {
-            tracing::warn!(check = full_name(check), error = %fault, "an annotation could not be withdrawn; it is tried again");
-            Ok(())
-        }
-    }
 }
 
 /// What `UpgradeReady` of a check says, as a word for metrics.
@@ -437,17 +428,33 @@ pub async fn tend_strays(shared: Arc<Shared>) {
 
 async fn tend(shared: &Shared, check: &UpgradeCheck, now: Timestamp) -> Result<(), kube::Error> {
     if check.metadata.deletion_timestamp.is_some() {
-        return if UPGRADEABLE.is_set(check) { withdraw(shared, check).await } else { Ok(()) };
+        let Err(fault) = Box::pin(withdraw_if_set(shared, check)).await else { return Ok(()) };
+        let next = status::after_look(
+            check,
+            &gone("the check is being deleted"),
+            &Ahead::default(),
+            annotate::held(&fault),
+            now,
+        );
+        return shared.publisher.check(check, &next).await;
     }
     let found = shared.stores.identities.get(&check_reference(check));
     let identity = &check.spec.cluster_identity_ref.name;
     let message = match found.as_deref().map(|guarded| &guarded.0) {
-        Some(Ok(_)) => return Ok(()),
+        Some(Ok(found)) if found.metadata.deletion_timestamp.is_none() => return Ok(()),
+        Some(Ok(_)) => format!("the ClusterIdentity {identity} is being deleted"),
         Some(Err(invalid)) => format!("the ClusterIdentity {identity} cannot be read: {}", invalid.error),
         None => format!("there is no ClusterIdentity {identity} in this namespace"),
     };
-    let look = Look::NoRoles { reason: "NoClusterIdentity", message, passing: false };
-    let annotated = annotate(shared, check, false, false).await?;
-    let next = status::after_look(check, &look, &[], annotated, now);
+    let told = Box::pin(annotate(shared, check, Some(false), false)).await;
+    let next = status::after_look(check, &gone(&message), &Ahead::default(), told, now);
     shared.publisher.check(check, &next).await
+}
+
+fn gone(message: &str) -> Look {
+    Look::NoRoles { reason: "NoClusterIdentity", message: message.to_owned(), passing: false }
+}
+
+async fn withdraw_if_set(shared: &Shared, check: &UpgradeCheck) -> Result<(), Fault> {
+    if UPGRADEABLE.is_set(check) { annotate::withdraw(shared, check).await } else { Ok(()) }
 }

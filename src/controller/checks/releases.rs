@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::core::{Selector, SelectorExt};
 use kube::{Api, Client, Resource, ResourceExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
+use super::super::contain;
 use super::super::watches::{IdentityRef, Stores, in_namespaces};
 use crate::api::upgrade_check::{LocalReference, ReleaseImageSource, TargetRelease};
 use crate::api::{ClusterIdentity, RELEASE_LABEL};
@@ -21,8 +22,14 @@ use crate::release::manifests::{Manifest, read_file};
 
 /// How long an image that a tag names is believed.
 const TAG_AGE: Duration = Duration::from_mins(10);
-/// When an image that could not be read is tried again.
+/// When an image that could not be read is tried again; doubled with every failure.
 const RETRY: Duration = Duration::from_mins(1);
+/// Longest wait before an image is tried again.
+const LONGEST_RETRY: Duration = Duration::from_mins(5);
+/// How long what a tag named is believed while it cannot be looked up.
+const BELIEVED: Duration = Duration::from_hours(1);
+/// How many images are read side by side: each takes some memory.
+const SIDE_BY_SIDE: usize = 2;
 /// An image that no check has asked for so long is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(25);
 /// Longest time to read an image.
@@ -80,8 +87,25 @@ struct Image {
 
 enum ImageState {
     Unread,
-    Read { release: Arc<ReleaseImage>, at: Instant },
-    Failed { why: String, at: Instant },
+    /// When it was read, and when it was last tried.
+    Read {
+        release: Arc<ReleaseImage>,
+        at: Instant,
+        tried: Instant,
+        why: String,
+    },
+    Failed {
+        why: String,
+        at: Instant,
+        failures: u32,
+    },
+}
+
+impl ImageState {
+    /// When it is to be tried again.
+    fn retry(failures: u32) -> Duration {
+        RETRY.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(LONGEST_RETRY)
+    }
 }
 
 /// The images that were read, and the way to read others.
@@ -89,12 +113,13 @@ pub struct Releases {
     client: Client,
     triggers: mpsc::UnboundedSender<IdentityRef>,
     images: Arc<Mutex<HashMap<ImageKey, Image>>>,
+    slots: Arc<Semaphore>,
 }
 
 impl Releases {
     /// Nothing is read yet. Who waits for an image is named to `triggers` when it is there.
     pub fn new(client: Client, triggers: mpsc::UnboundedSender<IdentityRef>) -> Self {
-        Self { client, triggers, images: Arc::default() }
+        Self { client, triggers, images: Arc::default(), slots: Arc::new(Semaphore::new(SIDE_BY_SIDE)) }
     }
 
     /// Reads a release for a ClusterIdentity.
@@ -135,8 +160,8 @@ impl Releases {
         known.asked = Instant::now();
         let stale = match &known.state {
             ImageState::Unread => true,
-            ImageState::Read { at, .. } => reference.digest.is_none() && at.elapsed() >= TAG_AGE,
-            ImageState::Failed { at, .. } => at.elapsed() >= RETRY,
+            ImageState::Read { tried, .. } => reference.digest.is_none() && tried.elapsed() >= TAG_AGE,
+            ImageState::Failed { at, failures, .. } => at.elapsed() >= ImageState::retry(*failures),
         };
         if stale || known.reading {
             known.waiting.insert(waiting);
@@ -148,6 +173,9 @@ impl Releases {
         match &known.state {
             ImageState::Unread => Err(Unread::Reading(format!("{} is being read", image.reference))),
             ImageState::Failed { why, .. } => Err(Unread::Failed(why.clone())),
+            ImageState::Read { at, why, .. } if !why.is_empty() && at.elapsed() >= BELIEVED => {
+                Err(Unread::Failed(why.clone()))
+            }
             ImageState::Read { release, .. } => Ok(Release {
                 manifests: release.manifests.clone(),
                 source: format!("image {}", image.reference),
@@ -161,19 +189,28 @@ impl Releases {
     #[allow(clippy::disallowed_methods, reason = "the task ends by itself, and says so to who waits")]
     fn start(&self, key: ImageKey, reference: Reference) {
         let (client, images, triggers) = (self.client.clone(), self.images.clone(), self.triggers.clone());
+        let slots = self.slots.clone();
         tokio::spawn(async move {
-            let reading = read_image(&client, &key, &reference);
-            let read = tokio::time::timeout(LONGEST_READ, Box::pin(reading)).await.unwrap_or_else(|_| {
-                Err(format!("{reference} could not be read within {} minutes", LONGEST_READ.as_secs() / 60))
-            });
-            let failed = read.is_err();
-            let waiting = note(&images, &key, read);
+            let reading = async {
+                let _slot = slots.acquire().await;
+                let reading = Box::pin(read_image(&client, &key, &reference));
+                let read = tokio::time::timeout(LONGEST_READ, contain(reading)).await;
+                match read {
+                    Ok(Ok(read)) => read,
+                    Ok(Err(panic)) => Err(format!("reading {reference} ended in a defect of Rolecall: {panic}")),
+                    Err(_) => {
+                        let minutes = LONGEST_READ.as_secs() / 60;
+                        Err(format!("{reference} could not be read within {minutes} minutes"))
+                    }
+                }
+            };
+            let (waiting, again) = note(&images, &key, reading.await);
             // A closed channel means that the process is stopping.
             for identity in &waiting {
                 let _ = triggers.send(identity.clone());
             }
-            if failed {
-                tokio::time::sleep(RETRY).await;
+            if let Some(wait) = again {
+                tokio::time::sleep(wait).await;
                 for identity in waiting {
                     let _ = triggers.send(identity);
                 }
@@ -182,27 +219,39 @@ impl Releases {
     }
 }
 
-/// Notes what was read; who waited for it. An image that was read once stays when a later look at its tag fails.
+/// Notes what was read; who waited for it, and when to try again. An image that was read once stays for a while when a later
+/// look at its tag fails.
 fn note(
     images: &Mutex<HashMap<ImageKey, Image>>,
     key: &ImageKey,
     read: Result<ReleaseImage, String>,
-) -> HashSet<IdentityRef> {
+) -> (HashSet<IdentityRef>, Option<Duration>) {
     let mut images = images.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(image) = images.get_mut(key) else { return HashSet::new() };
+    let Some(image) = images.get_mut(key) else { return (HashSet::new(), None) };
     image.reading = false;
     let now = Instant::now();
+    let mut again = None;
     match (read, &mut image.state) {
-        (Ok(release), state) => *state = ImageState::Read { release: Arc::new(release), at: now },
-        (Err(why), state) => {
-            tracing::warn!(image = key.reference, why, "a release image could not be read");
+        (Ok(release), state) => {
+            *state = ImageState::Read { release: Arc::new(release), at: now, tried: now, why: String::new() };
+        }
+        (Err(problem), state) => {
+            tracing::warn!(image = key.reference, why = problem, "a release image could not be read");
             match state {
-                ImageState::Read { at, .. } => *at = now,
-                _ => *state = ImageState::Failed { why, at: now },
+                ImageState::Read { tried, why, .. } => (*tried, *why) = (now, problem),
+                ImageState::Failed { failures, .. } => {
+                    let failures = failures.saturating_add(1);
+                    again = Some(ImageState::retry(failures));
+                    *state = ImageState::Failed { why: problem, at: now, failures };
+                }
+                ImageState::Unread => {
+                    again = Some(ImageState::retry(1));
+                    *state = ImageState::Failed { why: problem, at: now, failures: 1 };
+                }
             }
         }
     }
-    std::mem::take(&mut image.waiting)
+    (std::mem::take(&mut image.waiting), again)
 }
 
 async fn read_image(client: &Client, key: &ImageKey, reference: &Reference) -> Result<ReleaseImage, String> {

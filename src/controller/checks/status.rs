@@ -1,17 +1,23 @@
 //! The status of an UpgradeCheck, computed from what was read and judged alone.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::super::status::{Conditions, Says, seconds, summarise};
 use super::releases::Unread;
+use crate::api::cluster_identity::ManagementPolicy;
 use crate::api::conditions as types;
 use crate::api::upgrade_check::{
     Action, CheckSummary, CheckedComponent, ExampleRequest, MissingPart, PreGrantedComponent, ReadRelease,
     SimulatedPart, SurplusPart, UnadmittedAccount,
 };
 use crate::api::{UpgradeCheck, UpgradeCheckStatus};
-use crate::desired::pregrant::{Fate, PreGranted};
+use crate::desired::Desired;
+use crate::desired::pregrant::{Fate, NotGranted, PreGranted};
+use crate::plan::Plan;
 use crate::plan::upgrade::{Component, ComponentVerdict, Part, Readiness, RollCall};
 use crate::policy::coverage::Verdict;
 
@@ -33,6 +39,38 @@ pub enum Look {
     },
 }
 
+/// What a check grants ahead, and whether the roles do.
+#[derive(Debug, Clone, Default)]
+pub struct Ahead(Vec<(PreGranted, bool)>);
+
+impl Ahead {
+    /// Of one check, `namespace/name`.
+    pub fn of(check: &str, desired: &Desired, plan: &Plan) -> Self {
+        let of_check = desired.pre_granted.iter().filter(|component| component.check == check);
+        let pairs = of_check.map(|component| {
+            let mut component = component.clone();
+            if desired.management == ManagementPolicy::Observe && component.fate == Fate::Granted {
+                // Nothing is written, so nothing has begun.
+                component.fate = Fate::Refused(NotGranted::Observed);
+            }
+            let done = plan.has_role(desired, &component.secret);
+            (component, done)
+        });
+        Self(pairs.collect())
+    }
+}
+
+/// What is to be said of the annotation on the CloudCredential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing: it is not asked for.
+    Nothing,
+    /// What was said before.
+    AsBefore,
+    /// This.
+    Now(Annotated),
+}
+
 /// What became of the annotation on the CloudCredential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Annotated {
@@ -45,13 +83,7 @@ pub struct Annotated {
 }
 
 /// The status after a look.
-pub fn after_look(
-    check: &UpgradeCheck,
-    look: &Look,
-    pre_granted: &[&PreGranted],
-    annotated: Option<Annotated>,
-    now: Timestamp,
-) -> UpgradeCheckStatus {
+pub fn after_look(check: &UpgradeCheck, look: &Look, ahead: &Ahead, told: Told, now: Timestamp) -> UpgradeCheckStatus {
     let previous = check.status.clone().unwrap_or_default();
     let generation = check.metadata.generation;
     let mut conditions = Conditions::over(&previous.conditions, generation, now);
@@ -73,12 +105,16 @@ pub fn after_look(
         Look::NoRoles { reason, message, passing: false } => unknown(&mut conditions, reason, message),
     }
     if check.spec.action == Action::PreGrant {
-        pre_grant(&mut conditions, &mut status, pre_granted, look);
+        pre_grant(&mut conditions, &mut status, &ahead.0, look);
     } else {
-        status.pre_grant = Vec::new();
+        (status.pre_grant, status.pre_grant_generation) = (Vec::new(), None);
     }
-    if let Some(Annotated { status, reason, message }) = annotated {
-        conditions.set(types::ANNOTATED, Says { status, reason, message });
+    match told {
+        Told::Nothing => {}
+        Told::AsBefore => conditions.keep_if_there(types::ANNOTATED),
+        Told::Now(Annotated { status, reason, message }) => {
+            conditions.set(types::ANNOTATED, Says { status, reason, message });
+        }
     }
     status.conditions = conditions.out;
     // The time alone is no change: a look that finds nothing new writes nothing.
@@ -88,15 +124,31 @@ pub fn after_look(
     status
 }
 
-/// Whether a status says that the upgrade may go ahead.
-pub fn says_ready(conditions: &[Condition]) -> bool {
-    conditions.iter().any(|condition| condition.type_ == types::UPGRADE_READY && condition.status == "True")
+/// Whether a status says that the upgrade may go ahead; `None` when it says so of an older look.
+pub fn says_ready(conditions: &[Condition]) -> Option<bool> {
+    let is_true =
+        |type_: &str| conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True");
+    match (is_true(types::UPGRADE_READY), is_true(types::READY)) {
+        (true, false) => None,
+        (ready, _) => Some(ready),
+    }
 }
 
 /// No verdict by ignorance.
 fn unknown(conditions: &mut Conditions<'_>, reason: &'static str, message: &str) {
     conditions.set(types::UPGRADE_READY, Says { status: None, reason, message: message.to_owned() });
     conditions.set(types::READY, Says { status: Some(false), reason, message: message.to_owned() });
+}
+
+/// How long a verdict stands that nobody could look at again.
+const LONGEST_STAND: Duration = Duration::from_hours(1);
+
+/// Whether the last look at which everything could be seen was so long ago.
+fn older_than(previous: &UpgradeCheckStatus, age: Duration, now: Timestamp) -> bool {
+    let ready = previous.conditions.iter().find(|condition| condition.type_ == types::READY);
+    let unread = ready.filter(|condition| condition.status == "Unknown");
+    let since = unread.map(|condition| now.duration_since(condition.last_transition_time.0));
+    since.is_some_and(|since| Duration::try_from(since).is_ok_and(|since| since > age))
 }
 
 /// A verdict on the same spec stands for a while, and is marked.
@@ -107,6 +159,9 @@ fn stands(
     reason: &'static str,
     message: &str,
 ) {
+    if older_than(previous, LONGEST_STAND, conditions.now()) {
+        return unknown(conditions, reason, message);
+    }
     if previous.observed_generation == check.metadata.generation {
         conditions.keep(types::UPGRADE_READY, reason, message);
     } else {
@@ -210,29 +265,40 @@ pub fn surplus(part: &Part) -> SurplusPart {
     SurplusPart { actions: part.actions.clone(), resource: part.resource.clone(), condition: part.condition.clone() }
 }
 
-fn pre_grant(conditions: &mut Conditions<'_>, status: &mut UpgradeCheckStatus, granted: &[&PreGranted], look: &Look) {
+fn pre_grant(
+    conditions: &mut Conditions<'_>,
+    status: &mut UpgradeCheckStatus,
+    granted: &[(PreGranted, bool)],
+    look: &Look,
+) {
     if granted.is_empty() && !matches!(look, Look::Judged(..)) {
         // The pass did not get as far; what is remembered is still needed.
         return conditions.keep(types::PRE_GRANTED, "NotYet", "nothing is granted before the release is read");
     }
     let of = |fate: fn(&Fate) -> bool| -> Vec<String> {
-        granted.iter().filter(|component| fate(&component.fate)).map(|component| component.secret.to_string()).collect()
+        let of_fate = granted.iter().filter(|(component, _)| fate(&component.fate));
+        of_fate.map(|(component, _)| component.secret.to_string()).collect()
     };
     let refused: Vec<String> = granted
         .iter()
-        .filter_map(|component| match &component.fate {
+        .filter_map(|(component, _)| match &component.fate {
             Fate::Refused(why) => Some(format!("{}: {why}", component.secret)),
             _ => None,
         })
         .collect();
     let (more, over) = (of(|fate| *fate == Fate::Granted), of(|fate| *fate == Fate::Over));
     let kept = of(|fate| matches!(fate, Fate::Kept(_)));
+    let undone = granted.iter().filter(|(component, done)| component.fate == Fate::Granted && !done);
+    let undone: Vec<String> = undone.map(|(component, _)| component.secret.to_string()).collect();
     let says = if !refused.is_empty() {
         let message = format!("not granted ahead, what is in force stays: {}", summarise(&refused));
         Says { status: Some(false), reason: "Refused", message }
     } else if !kept.is_empty() {
         let message = format!("what was granted ahead stays until the release can be read: {}", summarise(&kept));
         Says { status: None, reason: "ReleaseUnreadable", message }
+    } else if !undone.is_empty() {
+        let message = format!("not seen to be granted yet: {}", summarise(&undone));
+        Says { status: Some(false), reason: "BeingGranted", message }
     } else if !more.is_empty() {
         let message = format!("granted ahead of the upgrade: {}", summarise(&more));
         Says { status: Some(true), reason: "Granted", message }
@@ -244,11 +310,24 @@ fn pre_grant(conditions: &mut Conditions<'_>, status: &mut UpgradeCheckStatus, g
         Says { status: Some(true), reason: "NothingToGrant", message }
     };
     conditions.set(types::PRE_GRANTED, says);
-    let remembered = granted.iter().filter(|component| !matches!(component.fate, Fate::Refused(_)));
+    if matches!(look, Look::NoRelease(_)) {
+        // What is remembered is all that is known.
+        return;
+    }
+    let before: BTreeMap<String, String> =
+        status.pre_grant.drain(..).map(|component| (component.request, component.policies)).collect();
+    let remembered = granted.iter().filter(|(component, _)| !matches!(component.fate, Fate::Refused(_)));
     status.pre_grant = remembered
-        .map(|component| PreGrantedComponent {
-            request: component.secret.to_string(),
-            in_force: component.begun.clone(),
+        .map(|(component, done)| {
+            let request = component.secret.to_string();
+            // A role is what was seen, not what was wished: it may be someone else's.
+            let policies = if *done {
+                component.begun.policies.clone()
+            } else {
+                before.get(&request).cloned().unwrap_or_default()
+            };
+            PreGrantedComponent { in_force: component.begun.in_force.clone(), request, policies }
         })
         .collect();
+    status.pre_grant_generation = status.observed_generation;
 }

@@ -1,7 +1,7 @@
 //! What is granted ahead of an upgrade.
 
 use super::*;
-use crate::desired::pregrant::{Fate, in_force};
+use crate::desired::pregrant::{Begun, Fate, NotGranted, in_force, policies};
 
 fn read(request: &RequestInput) -> ReadRequest {
     match request::read(request.spec.as_ref().unwrap()).unwrap() {
@@ -18,12 +18,17 @@ fn asking(name: &str, accounts: &[&str], actions: &[&str]) -> RequestInput {
     request(name, &json!({"serviceAccountNames": accounts, "providerSpec": provider}))
 }
 
-fn grant(check: &str, targets: Result<&[RequestInput], &str>, begun: &[(&str, &str)]) -> PreGrant {
-    let key = |name: &str| SecretKey { namespace: "openshift-x".into(), name: name.into() };
+fn key(name: &str) -> SecretKey {
+    SecretKey { namespace: "openshift-x".into(), name: name.into() }
+}
+
+fn grant(check: &str, targets: Result<&[RequestInput], &str>, begun: &[(&str, Begun)]) -> PreGrant {
+    let of = |request: &RequestInput| (read(request).secret, Ok(vec![read(request)]));
     PreGrant {
         check: check.into(),
-        targets: targets.map(|targets| targets.iter().map(read).collect()).map_err(str::to_owned),
-        begun: begun.iter().map(|(name, was)| (key(name), (*was).to_owned())).collect(),
+        targets: targets.map(|targets| targets.iter().map(of).collect()).map_err(str::to_owned),
+        begun: begun.iter().map(|(name, was)| (key(name), was.clone())).collect(),
+        stale: false,
     }
 }
 
@@ -49,9 +54,10 @@ fn both_are_granted_until_the_request_in_force_changes() {
     assert_eq!(both.read.service_accounts, ["one", "two"]);
     assert_eq!(*both.in_force, read(&old));
     let begun = first.pre_granted[0].begun.clone();
-    assert_eq!(begun, in_force(&read(&old)));
+    assert_eq!(begun.in_force, in_force(&read(&old)));
+    assert_eq!(begun.policies, policies(&both.role));
 
-    let again = vec![grant("p/c", Ok(std::slice::from_ref(&new)), &[("a", &begun)])];
+    let again = vec![grant("p/c", Ok(std::slice::from_ref(&new)), &[("a", begun)])];
     let upgraded = desire_ahead(spec(&json!({})), vec![new.clone()], again.clone());
     assert_eq!(fates(&upgraded), [("a", &Fate::Over)]);
     assert_eq!(*role(&upgraded, "a").read, read(&new));
@@ -79,7 +85,11 @@ fn a_component_that_comes_gets_a_role_and_no_secret() {
     assert!(role(&desired, "b").secret.is_none());
     assert!(desired.claims.roles.contains("prod-eu-openshift-x-b"));
     // Once it is in force, it is a request like any other.
-    let upgraded = desire_ahead(spec(&json!({})), vec![old, new.clone()], vec![grant("p/c", Ok(&[new]), &[("b", "")])]);
+    let upgraded = desire_ahead(
+        spec(&json!({})),
+        vec![old, new.clone()],
+        vec![grant("p/c", Ok(&[new]), &[("b", Begun::default())])],
+    );
     assert_eq!(fates(&upgraded), [("b", &Fate::Over)]);
     assert!(role(&upgraded, "b").secret.is_some());
 }
@@ -92,13 +102,17 @@ fn what_is_refused_leaves_what_is_in_force() {
         (asking("a", &["one"], &[&format!("s3:{}", "x".repeat(12_000))]), "10240"),
     ] {
         let desired = desire_ahead(spec(&json!({})), vec![old.clone()], vec![grant("p/c", Ok(&[new]), &[])]);
-        assert!(matches!(fates(&desired)[0].1, Fate::Refused(why) if why.contains(says)), "{:?}", fates(&desired));
+        assert!(
+            matches!(fates(&desired)[0].1, Fate::Refused(why) if why.to_string().contains(says)),
+            "{:?}",
+            fates(&desired)
+        );
         assert_eq!(*role(&desired, "a").read, read(&old));
     }
     // Refused itself: nothing is granted in its name.
     let refused = asking("a", &["one"], &["*"]);
     let desired = desire_ahead(spec(&json!({})), vec![refused], vec![grant("p/c", Ok(&[old]), &[])]);
-    assert!(matches!(fates(&desired)[0].1, Fate::Refused(_)));
+    assert_eq!(fates(&desired), [("a", &Fate::Refused(NotGranted::NotServed))]);
     assert_eq!(desired.wanted().count(), 0);
 }
 
@@ -109,17 +123,85 @@ fn a_new_role_never_takes_the_name_of_another() {
         (asking(&format!("{long}a"), &["one"], &["s3:Get*"]), asking(&format!("{long}b"), &["one"], &["s3:Get*"]));
     let desired = desire_ahead(spec(&json!({})), vec![old], vec![grant("p/c", Ok(&[new]), &[])]);
     assert_eq!(desired.wanted().count(), 1);
-    assert!(matches!(fates(&desired)[0].1, Fate::Refused(why) if why.contains("is also that of requests/")));
+    assert!(
+        matches!(fates(&desired)[0].1, Fate::Refused(why) if why.to_string().contains("is also that of requests/"))
+    );
 }
 
 #[test]
 fn what_cannot_be_read_takes_nothing_away() {
-    let old = asking("a", &["one"], &["s3:GetObject"]);
-    let begun = in_force(&read(&old));
-    let checks = vec![grant("p/c", Err("no route"), &[("a", &begun), ("b", "")])];
-    let desired = desire_ahead(spec(&json!({})), vec![old], checks);
-    let kept = Fate::Kept("no route".into());
-    assert_eq!(fates(&desired), [("a", &kept), ("b", &kept)]);
-    assert!(role(&desired, "a").kept.as_ref().is_some_and(|why| why.contains("p/c") && why.contains("no route")));
-    assert!(desired.claims.roles.contains("prod-eu-openshift-x-b"), "the new role is nobody's leftover");
+    let (old, new) = (asking("a", &["one"], &["s3:Get*"]), asking("a", &["one"], &["s3:Put*"]));
+    let first =
+        desire_ahead(spec(&json!({})), vec![old.clone()], vec![grant("p/c", Ok(std::slice::from_ref(&new)), &[])]);
+    let begun = first.pre_granted[0].begun.clone();
+    let made = Begun { policies: "made".into(), ..Begun::default() };
+    let unread = grant("p/c", Err("no route"), &[("a", begun.clone()), ("b", made.clone())]);
+    // Neither by a release that cannot be read, nor because the check was changed meanwhile.
+    for stale in [false, true] {
+        let checks = vec![PreGrant { stale, ..unread.clone() }];
+        let desired = desire_ahead(spec(&json!({})), vec![old.clone()], checks);
+        let kept = Fate::Kept("no route".into());
+        assert_eq!(fates(&desired), [("a", &kept), ("b", &kept)]);
+        assert_eq!(desired.pre_granted[0].begun, begun);
+        match &role(&desired, "a").hold {
+            Some(Hold::Granted { policies, why }) => {
+                assert!(*policies == begun.policies && why.contains("p/c") && why.contains("no route"), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(desired.claims.roles.contains("prod-eu-openshift-x-b"), "the new role is nobody's leftover");
+    }
+    // Nor by one request of it.
+    let mut one = grant("p/c", Ok(&[]), &[("a", begun.clone())]);
+    one.targets = Ok([(key("a"), Err("misspelt".to_owned()))].into());
+    let desired = desire_ahead(spec(&json!({})), vec![old.clone()], vec![one]);
+    assert_eq!(fates(&desired), [("a", &Fate::Kept("misspelt".into()))]);
+    assert!(role(&desired, "a").hold.is_some());
+    // A release that does not ask for it any more is no such thing.
+    let desired = desire_ahead(spec(&json!({})), vec![old], vec![grant("p/c", Ok(&[]), &[("a", begun)])]);
+    assert_eq!(fates(&desired), [("a", &Fate::Nothing)]);
+    assert!(role(&desired, "a").hold.is_none());
+}
+
+#[test]
+fn a_check_that_was_changed_begins_anew() {
+    let (old, new) = (asking("a", &["one"], &["s3:Get*"]), asking("a", &["one"], &["s3:Put*"]));
+    let other = Begun { in_force: "of another upgrade".into(), policies: String::new() };
+    let over = grant("p/c", Ok(std::slice::from_ref(&new)), &[("a", other)]);
+    assert_eq!(fates(&desire_ahead(spec(&json!({})), vec![old.clone()], vec![over.clone()])), [("a", &Fate::Over)]);
+    let anew = desire_ahead(spec(&json!({})), vec![old], vec![PreGrant { stale: true, ..over }]);
+    assert_eq!(fates(&anew), [("a", &Fate::Granted)]);
+}
+
+#[test]
+fn checks_for_one_new_component_are_united_and_spare_what_another_keeps() {
+    let (one, two) = (asking("b", &["one"], &["s3:Get*"]), asking("b", &["two"], &["s3:Put*"]));
+    let made = Begun { policies: "made".into(), ..Begun::default() };
+    let checks = vec![
+        grant("p/c", Ok(std::slice::from_ref(&one)), &[("b", made.clone())]),
+        grant("p/d", Ok(std::slice::from_ref(&two)), &[]),
+    ];
+    let desired = desire_ahead(spec(&json!({})), Vec::new(), checks);
+    assert_eq!(fates(&desired), [("b", &Fate::Granted), ("b", &Fate::Granted)]);
+    assert_eq!(role(&desired, "b").read.service_accounts, ["one", "two"]);
+    assert!(role(&desired, "b").hold.is_none());
+
+    let checks = vec![grant("p/c", Err("no route"), &[("b", made)]), grant("p/d", Ok(std::slice::from_ref(&two)), &[])];
+    let desired = desire_ahead(spec(&json!({})), Vec::new(), checks);
+    assert!(matches!(&role(&desired, "b").hold, Some(Hold::Granted { policies, .. }) if policies == "made"));
+    // A role that no check has made may be that of a request which is not served.
+    let desired = desire_ahead(spec(&json!({})), Vec::new(), vec![grant("p/d", Ok(&[two]), &[])]);
+    assert_eq!(role(&desired, "b").hold, Some(Hold::Existing));
+}
+
+#[test]
+fn what_aws_has_refused_is_not_asked_of_it_again() {
+    let (old, new) = (asking("a", &["one"], &["s3:Get*"]), asking("a", &["one"], &["s3:Put*"]));
+    let check = grant("p/c", Ok(&[new]), &[]);
+    let first = desire_ahead(spec(&json!({})), vec![old.clone()], vec![check.clone()]);
+    let refused = BTreeMap::from([(role(&first, "a").role.fingerprint(), "quota".to_owned())]);
+    let inputs = Inputs { refused_by_aws: refused, ..inputs_of(spec(&json!({})), vec![old.clone()], vec![check]) };
+    let next = desire(&inputs).unwrap();
+    assert_eq!(fates(&next), [("a", &Fate::Refused(NotGranted::ByAws("quota".into())))]);
+    assert_eq!(*role(&next, "a").read, read(&old));
 }

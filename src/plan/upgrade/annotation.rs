@@ -56,6 +56,14 @@ fn plain(version: &str) -> String {
     version.split(['-', '+']).next().unwrap_or(version).to_owned()
 }
 
+/// Whether a release's version is the one that is meant: `4.18.3-x86_64` is 4.18.3, and also 4.18.
+pub fn is_version(version: &str, meant: &str) -> bool {
+    match (numbers(&plain(version)), numbers(&plain(meant))) {
+        (Some(version), Some(meant)) => version.starts_with(&meant),
+        _ => plain(version) == plain(meant),
+    }
+}
+
 /// Whether a value is a version older than another. What is no version is not.
 fn is_older(value: &str, than: &str) -> bool {
     match (numbers(&plain(value)), numbers(than)) {
@@ -97,6 +105,12 @@ mod tests {
         let changed = carried("4.19.0", Some("p/c=4.18.9"));
         assert_eq!(decide(&changed, "p/c", "4.18.9", false), Annotate::NotOurs("4.19.0".into()));
         assert_eq!(decide(&changed, "p/c", "4.18.9", true), Annotate::Newer("4.19.0".into()));
+    }
+
+    #[test]
+    fn an_image_of_another_version_is_not_meant() {
+        assert!(is_version("4.18.3-x86_64", "v4.18.3") && is_version("4.18.3", "4.18"));
+        assert!(!is_version("4.17.9", "4.18.3") && !is_version("4.18.30", "4.18.3") && !is_version("4.18", "4.18.3"));
     }
 
     #[test]

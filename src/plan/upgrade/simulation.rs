@@ -54,7 +54,8 @@ pub fn questions(component: &Component) -> Vec<Question> {
 fn can_be_asked(part: &Part) -> bool {
     let concrete = part.resource == "*" || !part.resource.contains(['*', '?', '$']);
     let unconditional = part.condition.as_object().is_none_or(serde_json::Map::is_empty);
-    part.verdict == Verdict::Indeterminate && concrete && unconditional
+    // An example says that only a part of what the pattern matches is undecided: that is not what AWS would be asked about.
+    part.verdict == Verdict::Indeterminate && concrete && unconditional && part.example.is_none()
 }
 
 fn of(part: &Part) -> impl Iterator<Item = Question> {

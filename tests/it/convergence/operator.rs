@@ -165,6 +165,7 @@ impl Operator {
             account: session.account.id.clone(),
             trust_limit: None,
             pre_grants: Vec::new(),
+            refused_by_aws: BTreeMap::new(),
             keys: vec![KeySource { origin: "Secret signer".to_owned(), pem: Ok(PEM.to_owned()) }],
             remembered_keys: stored.status.keys.clone(),
             requests: stored.wish.requests.clone(),

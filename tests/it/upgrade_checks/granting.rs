@@ -165,3 +165,50 @@ fn observing_grants_nothing_ahead() {
     });
     assert_eq!(scene.proxy.write_ops(), [""; 0]);
 }
+
+#[test]
+fn a_role_that_no_check_has_made_is_not_overwritten() {
+    let scene = cluster_at("upforeign", "4.16", "");
+    let in_force = requests("upforeign", "4.16");
+    let machine_api = find(&in_force, MACHINE_API);
+    // Someone takes a request in force for a candidate: it is served no longer, and keeps its role.
+    let label = ["label", "credentialsrequest", MACHINE_API, "-n", "upforeign", "rolecall.dev/release=4.18.3"];
+    scene.cluster.kubectl_ok(&label);
+    scene.await_passes(2.0);
+    config_map(&scene, "next", &manifests("upforeign", "4.18"));
+    scene.proxy.reset_counts();
+    scene.cluster.apply_ok(&check(&scene, "next", from_map("next"), json!({"action": "PreGrant"})).to_string());
+    let message = scene.await_condition("Stalled", "True");
+    assert!(message.contains("exists and was not made by an UpgradeCheck"), "{message}");
+    scene.await_passes(2.0);
+    assert_eq!(granted(&role_of(&scene, machine_api)), asked(machine_api));
+    let of_role = scene
+        .proxy
+        .calls()
+        .into_iter()
+        .filter(|call| call.is_write() && call.param("RoleName").contains("machine-api"));
+    assert_eq!(of_role.count(), 0);
+}
+
+#[test]
+fn what_is_kept_is_healed_when_someone_changes_it() {
+    let scene = cluster_at("upkept", "4.16", "");
+    let machine_api =
+        requests("upkept", "4.16").into_iter().find(|request| request["metadata"]["name"] == MACHINE_API).unwrap();
+    let role = role_of(&scene, &machine_api);
+    config_map(&scene, "next", &manifests("upkept", "4.18"));
+    scene.cluster.apply_ok(&check(&scene, "next", from_map("next"), json!({"action": "PreGrant"})).to_string());
+    await_check(&scene, "next", "PreGranted", "True");
+    scene.await_condition("Ready", "True");
+    scene.cluster.kubectl_ok(&["delete", "configmap", "next", "-n", "upkept"]);
+    await_reason(&scene, "next", "PreGranted", "ReleaseUnreadable");
+    assert!(granted(&role).contains("kms:ReEncrypt*"), "what was granted stays");
+    let evil = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iam:*", "Resource": "*"}]});
+    let put = aws_state::iam().put_role_policy().role_name(&role).policy_name(&role).policy_document(evil.to_string());
+    crate::support::block_on(put.send()).expect("PutRolePolicy");
+    eventually(SOON, "what is in force", || {
+        let found = aws_state::role(&role).unwrap().inline[&role]["Statement"].to_string();
+        if found.contains("iam:*") { Err(found) } else { Ok(()) }
+    });
+    assert_eq!(granted(&role), asked(&machine_api), "what nobody can tell any more is not granted anew");
+}

@@ -56,7 +56,18 @@ fn a_check_without_its_cluster_says_so_until_it_comes() {
     patch_identity(&scene, json!({"aws": {"accountID": "999999999999"}}));
     let message = await_reason(&scene, "early", "UpgradeReady", "WrongAccount");
     assert!(message.starts_with("the ClusterIdentity upstray/upstray: "), "{message}");
-    scene.cluster.kubectl_ok(&["delete", "cid", "upstray", "-n", "upstray"]);
+    // One that is being deleted, and cannot go yet.
+    let hold = json!({"metadata": {"finalizers": ["tests.rolecall.dev/hold"]}}).to_string();
+    scene.cluster.kubectl_ok(&["patch", "cid", "upstray", "-n", "upstray", "--type=merge", "-p", &hold]);
+    scene.cluster.kubectl_ok(&["delete", "cid", "upstray", "-n", "upstray", "--wait=false"]);
+    let message = await_reason(&scene, "early", "UpgradeReady", "NoClusterIdentity");
+    assert_eq!(message, "the ClusterIdentity upstray is being deleted");
+    let let_go = json!({"metadata": {"finalizers": null}}).to_string();
+    scene.cluster.kubectl_ok(&["patch", "cid", "upstray", "-n", "upstray", "--type=merge", "-p", &let_go]);
+    eventually(SOON, "the ClusterIdentity to be gone", || {
+        let message = said(&object(&scene, "early"), "UpgradeReady", "message");
+        if message.starts_with("there is no ClusterIdentity") { Ok(()) } else { Err(message) }
+    });
     await_reason(&scene, "early", "UpgradeReady", "NoClusterIdentity");
 }
 

@@ -88,6 +88,18 @@ fn a_release_image_is_read_from_its_registry_and_what_it_grants_survives_the_reg
     assert!(granted(&role).contains("kms:ReEncrypt*"));
     condition_is(&scene.identity_object(), "Ready", "True").expect("older verdicts stand");
     await_reason(&scene, "next", "PreGranted", "ReleaseUnreadable");
+    // Nor by a check that now names a release which cannot be read.
+    let other = format!("{}/ocp/release:4.18.4", registry.host());
+    patch(&scene, "next", json!({"release": {"version": "4.18.4", "image": {"reference": other}}}));
+    eventually(SOON, "the other release to be looked for", || {
+        let object = object(&scene, "next");
+        let told = said(&object, "UpgradeReady", "message").contains("4.18.4");
+        let current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+        if told && current { Ok(()) } else { Err(object["status"].to_string()) }
+    });
+    scene.await_passes(2.0);
+    assert_eq!(scene.proxy.write_ops(), [""; 0]);
+    assert!(granted(&role).contains("kms:ReEncrypt*"));
 
     let seen =
         [scene.operator().log(), scene.cluster.kubectl_ok(&["get", "upc,cid,events", "-n", "upimage", "-o", "yaml"])];
@@ -104,6 +116,8 @@ fn a_registry_that_answers_badly_is_named_and_holds_up_nobody() {
     push(&registry, "upbadreg", "4.18", "4.18.3");
     pull_secret(&scene, &registry, "wrong");
     let image = |tag: &str| json!({"image": {"reference": format!("{}/ocp/release:{tag}", registry.host()), "pullSecretRef": {"name": "pull"}}});
+    push(&registry, "upbadreg", "4.18", "4.18.4");
+    let mut other = check(&scene, "other", image("4.18.4"), json!({}));
     let empty = pack(Packing::Gzip, &tar_of(&[]));
     registry.push("ocp/release", "empty", Kind::Docker, &[empty]);
     let says = |name: &str, release: Value, says: &[&str]| {
@@ -115,6 +129,10 @@ fn a_registry_that_answers_badly_is_named_and_holds_up_nobody() {
     };
     says("denied", image("4.18.3"), &["401"]);
     pull_secret(&scene, &registry, PASSWORD);
+    other["spec"]["release"]["version"] = json!("4.19.0");
+    scene.cluster.apply_ok(&other.to_string());
+    let message = await_reason(&scene, "other", "UpgradeReady", "ReleaseUnreadable");
+    assert!(message.ends_with("is release 4.18.4, and spec.release.version says 4.19.0"), "{message}");
     says("absent", image("4.99.9"), &["does not exist in its registry"]);
     says("empty", image("empty"), &["manifests"]);
     says("nobody", json!({"image": {"reference": "127.0.0.1:1/ocp/release:1"}}), &["127.0.0.1:1"]);

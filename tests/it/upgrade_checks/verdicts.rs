@@ -111,10 +111,15 @@ fn no_verdict_by_ignorance_and_none_taken_back_by_a_hiccup() {
     scene.proxy.clear_faults();
     await_check(&scene, "same", "Ready", "True");
 
-    // A policy that may not be read might deny anything.
-    scene.proxy.inject(Fault::always("iam:GetPolicy", Kind::AccessDenied));
+    // So does one of which a part could not be read just now.
+    scene.proxy.inject(Fault::always("iam:GetPolicy", Kind::Throttle));
     let role = role_of(&scene, find(&requests("upignore", "4.16"), MACHINE_API));
     let policy = attach_policy(&role);
+    await_reason(&scene, "same", "Ready", "Throttled");
+    condition_is(&object(&scene, "same"), "UpgradeReady", "True").expect("it stands, and is marked");
+    // A policy that may not be read might deny anything.
+    scene.proxy.clear_faults();
+    scene.proxy.inject(Fault::always("iam:GetPolicy", Kind::AccessDenied));
     let message = await_check(&scene, "same", "UpgradeReady", "Unknown");
     assert!(message.contains(&policy) && message.contains("iam:GetPolicy"), "{message}");
     assert_eq!(said(&object(&scene, "same"), "UpgradeReady", "reason"), "Indeterminate");

@@ -221,8 +221,13 @@ impl Publisher {
             note: Some(note.to_owned()),
             related: None,
         };
-        if let Err(error) = self.events.publish(object, &event).await {
-            tracing::warn!(%error, reason, "an event could not be written");
+        match self.events.publish(object, &event).await {
+            Ok(()) => {}
+            // A namespace on its way out takes no events; that is nothing to look into.
+            Err(error) if error.to_string().contains("being terminated") => {
+                tracing::debug!(%error, reason, "an event could not be written");
+            }
+            Err(error) => tracing::warn!(%error, reason, "an event could not be written"),
         }
     }
 }

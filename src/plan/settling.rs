@@ -123,9 +123,17 @@ impl Settling {
         let in_doubt = |subject: &Subject| {
             unseen.contains(subject) || rests_on(subject).is_some_and(|ground| unseen.contains(&ground))
         };
+        // What is made anew has nothing of what was set on the one before it.
+        let anew: HashSet<&Subject> = steps
+            .iter()
+            .filter(|step| step.change.is_creation() && !in_doubt(&step.subject) && !self.was_just_made(step))
+            .map(|step| &step.subject)
+            .collect();
         let mut held: BTreeMap<Subject, Vec<&'static str>> = BTreeMap::new();
         for step in &steps {
-            if in_doubt(&step.subject) || self.was_just_made(step) {
+            if anew.contains(&step.subject) {
+                plan.steps.push(step.clone());
+            } else if in_doubt(&step.subject) || self.was_just_made(step) {
                 held.entry(step.subject.clone()).or_default().push(step.change.name());
             } else {
                 plan.steps.push(Step { cause: self.cause(step), ..step.clone() });

@@ -69,18 +69,6 @@ impl Manifest {
     }
 }
 
-#[derive(Deserialize, Default)]
-struct Metadata {
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    namespace: Option<String>,
-    #[serde(default)]
-    annotations: Option<BTreeMap<String, Value>>,
-    #[serde(default)]
-    labels: Option<BTreeMap<String, Value>>,
-}
-
 /// The CredentialsRequests of one file; everything else in it is passed over.
 pub fn read_file(file: &str, text: &str) -> Result<Vec<Manifest>, ManifestError> {
     if text.len() > LARGEST_FILE {
@@ -105,15 +93,19 @@ fn collect(file: &str, document: &Value, found: &mut Vec<Manifest>) {
     if text("kind") != "CredentialsRequest" || text("apiVersion") != "cloudcredential.openshift.io/v1" {
         return;
     }
-    let metadata = document.get("metadata").map(Metadata::deserialize).transpose().ok().flatten().unwrap_or_default();
-    let strings = |map: Option<BTreeMap<String, Value>>| {
-        map.unwrap_or_default().into_iter().map(|(key, value)| (key, as_text(&value))).collect()
+    // Each value by itself: one of another type than it should be must not hide that the release has removed the request.
+    let of_metadata =
+        |key: &str| document.get("metadata").and_then(|metadata| metadata.get(key)).filter(|value| !value.is_null());
+    let name = |key: &str| of_metadata(key).map(as_text).unwrap_or_default();
+    let strings = |key: &str| {
+        let pairs = of_metadata(key).and_then(Value::as_object).into_iter().flatten();
+        pairs.map(|(key, value)| (key.clone(), as_text(value))).collect()
     };
     found.push(Manifest {
         file: file.into(),
-        id: RequestId { namespace: metadata.namespace.unwrap_or_default(), name: metadata.name.unwrap_or_default() },
-        annotations: strings(metadata.annotations),
-        labels: strings(metadata.labels),
+        id: RequestId { namespace: name("namespace"), name: name("name") },
+        annotations: strings("annotations"),
+        labels: strings("labels"),
         spec: match document.get("spec") {
             None | Some(Value::Null) => Err("spec is missing".into()),
             Some(spec) => CredentialsRequestSpec::deserialize(spec).map_err(|error| format!("spec: {error}")),

@@ -122,3 +122,24 @@ fn a_wish_that_changed_back_is_not_judged_by_a_read_that_may_be_older_than_the_c
     assert_eq!(shown.steps.len(), before.wanted().count());
     assert!(shown.drift().next().is_none());
 }
+
+/// The policy was put back a moment ago; then the whole role goes.
+#[test]
+fn what_is_made_anew_gets_all_that_belongs_to_it() {
+    let desired = desired();
+    let (id, wanted) = desired.wanted().next().unwrap();
+    let without = |role: Option<ObservedRole>| {
+        let mut observed = perfect(&desired);
+        observed.roles.insert(wanted.role.name.clone(), Seen::Known(role));
+        observed
+    };
+    let bare = ObservedRole { permissions: Seen::Known(None), ..perfect_role(wanted) };
+    let put_back = plan(&desired, &without(Some(bare)), &Prior::default());
+    assert_eq!(put_back.steps.len(), 1);
+    let seen = plan(&desired, &perfect(&desired), &all_made(&put_back, 0));
+    let verified = BTreeMap::from([(Subject::Role(id.clone()), wanted.role.fingerprint())]);
+    let gone = plan(&desired, &without(None), &Prior { settling: seen.settling, verified });
+    let names: Vec<&str> = gone.steps.iter().map(|step| step.change.name()).collect();
+    assert_eq!(names, ["CreateRole", "PutInlinePolicy"]);
+    assert_eq!(gone.drift().count(), 2);
+}

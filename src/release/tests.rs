@@ -134,9 +134,9 @@ fn an_alias_bomb_is_refused() {
 
 #[test]
 fn a_value_of_another_type_hides_no_other() {
-    let text = "apiVersion: cloudcredential.openshift.io/v1\nkind: CredentialsRequest\nmetadata:\n  name: 7\n  namespace: n\n  labels: [wrong]\n  annotations:\n    release.openshift.io/delete: true\n    other: {a: b}\n";
+    let text = "apiVersion: cloudcredential.openshift.io/v1\nkind: CredentialsRequest\nmetadata:\n  name: 7\n  namespace: requests\n  labels: [wrong]\n  annotations:\n    release.openshift.io/delete: true\n    other: {a: b}\n";
     let manifests = read_file("f", text).unwrap();
     assert!(manifests[0].is_tombstone());
-    assert_eq!(manifests[0].id.to_string(), "n/7");
+    assert_eq!(manifests[0].id.to_string(), "requests/7");
     assert!(manifests[0].labels.is_empty());
 }

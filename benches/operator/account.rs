@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use rolecall::aws::snapshot::Freshness;
 
 use crate::model::{ACCOUNT, Counts, Model};
 use crate::passes::{Passed, Work};
@@ -16,6 +16,8 @@ const SIZES: [usize; 4] = [3, 100, 1_000, 10_000];
 const LARGE: usize = 10_000;
 const LATENCY: Duration = Duration::from_millis(50);
 const FOREIGN: usize = 3_000;
+/// How often a pass is due. Shorter than usual, so that waiting for one to be due takes no time.
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// One pass of a story.
 struct Line {
@@ -55,24 +57,27 @@ async fn story(count: usize, foreign: usize, latency: Duration) -> Vec<Line> {
     if foreign > 0 {
         add_foreign_roles(&work.model, foreign).await;
     }
-    let mut lines = vec![line(&mut work, "create", Duration::ZERO).await];
-    // The controller takes a listing of up to 30 s ago when a pass is due, and reads apart what it wrote since.
-    lines.push(line(&mut work, "verify", Duration::from_secs(30)).await);
+    let caused = Freshness::from_now_on;
+    let due = || Freshness::due(INTERVAL);
+    let mut lines = vec![line(&mut work, "create", caused()).await];
+    // What was read a moment ago will do when a pass is due; what was written since is read apart.
+    lines.push(line(&mut work, "verify", due()).await);
     work.restart();
-    lines.push(line(&mut work, "re-run", Duration::ZERO).await);
-    lines.push(line(&mut work, "sweep", Duration::ZERO).await);
+    lines.push(line(&mut work, "re-run", caused()).await);
+    // What was read for the one before will not do.
+    tokio::time::sleep(INTERVAL / 5).await;
+    lines.push(line(&mut work, "sweep", due()).await);
     work.inputs.requests[count / 2] = input(count / 2, 1);
-    lines.push(line(&mut work, "one changed", Duration::ZERO).await);
-    work.pass(Instant::now()).await;
+    lines.push(line(&mut work, "one changed", caused()).await);
+    work.pass(caused()).await;
     take_permissions(&work.model, &role_name(count / 3)).await;
-    lines.push(line(&mut work, "one drifted", Duration::ZERO).await);
+    lines.push(line(&mut work, "one drifted", caused()).await);
     lines
 }
 
-async fn line(work: &mut Work, name: &'static str, oldest: Duration) -> Line {
+async fn line(work: &mut Work, name: &'static str, freshness: Freshness) -> Line {
     work.model.reset_counts();
-    let now = Instant::now();
-    let Passed { evidence, anonymous, took } = work.pass(now.checked_sub(oldest).unwrap_or(now)).await;
+    let Passed { evidence, anonymous, took } = work.pass(freshness).await;
     assert!(evidence.failures().is_empty(), "{:?}", evidence.failures());
     let counts = work.model.counts();
     let reads = counts.reads - counts.of("sts:GetCallerIdentity") - anonymous;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rolecall::apply::Evidence;
+use rolecall::aws::snapshot::Freshness;
 use rolecall::controller::outcome::Outcome;
 use rolecall::desired::desire;
 use tokio::time::Instant;
@@ -59,7 +60,7 @@ async fn one_after_the_other() -> Duration {
 
 async fn side_by_side() -> (u64, Duration) {
     let mut work = Work::new(REQUESTS, LATENCY);
-    let took = work.pass(Instant::now()).await.took;
+    let took = work.pass(Freshness::from_now_on()).await.took;
     (work.model.counts().total(), took)
 }
 
@@ -70,7 +71,7 @@ async fn within(rate: f64) -> Vec<String> {
     let begun = Instant::now();
     let (mut passes, mut unsettled) = (0, 0);
     loop {
-        let evidence = work.pass(Instant::now()).await.evidence;
+        let evidence = work.pass(Freshness::from_now_on()).await.evidence;
         passes += 1;
         let Some(outcome) = unfinished(&evidence) else { break };
         tokio::time::sleep(outcome.delay(INTERVAL, unsettled)).await;

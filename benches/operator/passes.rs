@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, Method};
 use rolecall::apply::{Evidence, Targets, carry_out};
 use rolecall::aws::meter::Meter;
 use rolecall::aws::observe::observe;
+use rolecall::aws::snapshot::Freshness;
 use rolecall::aws::{Access, Connection};
 use rolecall::desired::{Inputs, desire};
 use rolecall::observed::{Fetched, FetchedDocuments, Leftovers, Observed};
@@ -49,14 +50,14 @@ impl Work {
         self.prior.settling = rolecall::plan::Settling::default();
     }
 
-    pub async fn pass(&mut self, not_before: Instant) -> Passed {
+    pub async fn pass(&mut self, freshness: Freshness) -> Passed {
         let begun = Instant::now();
         let session = self.connection.open(&Access::of(&self.inputs.spec)).await.expect("the model knows the key");
         let desired = desire(&self.inputs).expect("the spec is right");
         let url = desired.issuer.url.clone();
         let published = [Subject::Discovery, Subject::Keys].iter().all(|part| self.prior.verified.contains_key(part));
         let mut fetched = if published { Some(fetch(&self.model, &url).await) } else { None };
-        let aws = Box::pin(observe(&session, &desired, fetched.as_ref(), not_before)).await;
+        let aws = Box::pin(observe(&session, &desired, fetched.as_ref(), freshness)).await;
         if fetched.is_none() && aws.has_documents() {
             fetched = Some(fetch(&self.model, &url).await);
         }

@@ -91,6 +91,11 @@ impl Account {
         of_prefix.filter(|(_, at)| **at >= since).map(|(name, at)| (name.clone(), *at)).collect()
     }
 
+    /// Whether any role was written since.
+    pub(super) fn has_written_since(&self, since: Instant) -> bool {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).values().any(|at| *at >= since)
+    }
+
     /// Drops what every snapshot from this time on shows.
     pub(super) fn forget_written_before(&self, time: Instant) {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, at| *at >= time);

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tokio::time::Instant;
-
 use super::Session;
 use super::observe::found;
 use super::snapshot::{Freshness, ListedRole, RoleDetails, listed};
@@ -31,12 +29,12 @@ pub async fn granted_roles(
     session: &Session,
     prefix: &str,
     named: Option<&BTreeSet<String>>,
-    not_before: Instant,
+    freshness: Freshness,
 ) -> Result<GrantedRoles, Fault> {
     let account = &session.account;
     let mut managed = Managed::default();
     let mut roles = BTreeMap::new();
-    let snapshot = match account.snapshot(&session.clients, prefix, Freshness { not_before }).await {
+    let snapshot = match account.snapshot(&session.clients, prefix, freshness).await {
         Ok(snapshot) => snapshot,
         Err(fault) => {
             let Some(named) = named.filter(|_| fault.class == FaultClass::Denied) else { return Err(fault) };
@@ -78,11 +76,11 @@ pub struct GrantedRoles {
 pub async fn roles_with_more(
     session: &Session,
     prefix: &str,
-    not_before: Instant,
+    freshness: Freshness,
     wrong: &BTreeSet<String>,
 ) -> Result<GrantedRoles, Fault> {
     let account = &session.account;
-    let snapshot = account.snapshot(&session.clients, prefix, Freshness { not_before }).await?;
+    let snapshot = account.snapshot(&session.clients, prefix, freshness).await?;
     let written = account.written_since(prefix, snapshot.begun());
     let mut managed = Managed::default();
     let mut roles = BTreeMap::new();

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_s3::types::BucketVersioningStatus;
-use tokio::time::Instant;
-
 use super::Session;
 use super::roles::{ObservedRoles, RoleQuery, roles};
+use super::snapshot::Freshness;
 use crate::desired::guardrails::DEFAULT_TRUST_LIMIT;
 use crate::desired::issuer::{DesiredBucket, PublicAccessBlock};
 use crate::desired::{Desired, Teardown};
@@ -15,6 +13,7 @@ use crate::observed::{
     ObservedProvider, ObservedTeardown, ReadPolicy, Seen,
 };
 use crate::policy::Document;
+use aws_sdk_s3::types::BucketVersioningStatus;
 
 /// Largest document that is read from the bucket, in bytes; ours have about 5 KB.
 const LARGEST_OBJECT: usize = 1024 * 1024;
@@ -39,20 +38,20 @@ impl ObservedAws {
     }
 }
 
-/// Reads all that a plan needs of AWS. Roles that were read before `not_before` are read again. Documents that an
+/// Reads all that a plan needs of AWS, the roles as fresh as is asked for. Documents that an
 /// anonymous reader just got as they should be are not read a second time.
 pub async fn observe(
     session: &Session,
     desired: &Desired,
     fetched: Option<&FetchedDocuments>,
-    not_before: Instant,
+    freshness: Freshness,
 ) -> ObservedAws {
     let query = RoleQuery {
         prefix: &desired.role_prefix,
         wanted: desired.wanted().map(|(_, wanted)| wanted.role.name.as_str()).collect(),
         claimed: &desired.claims.roles,
         owner_tag: &desired.owner_tag,
-        not_before,
+        freshness,
     };
     let (bucket, provider, roles) = tokio::join!(
         bucket(session, desired, fetched),
@@ -63,13 +62,13 @@ pub async fn observe(
 }
 
 /// Reads all that a teardown needs of AWS.
-pub async fn observe_teardown(session: &Session, teardown: &Teardown, not_before: Instant) -> ObservedTeardown {
+pub async fn observe_teardown(session: &Session, teardown: &Teardown) -> ObservedTeardown {
     let query = RoleQuery {
         prefix: &teardown.role_prefix,
         wanted: Vec::new(),
         claimed: &std::collections::BTreeSet::new(),
         owner_tag: &teardown.owner_tag,
-        not_before,
+        freshness: Freshness::from_now_on(),
     };
     let (bucket, provider, roles) = tokio::join!(
         doomed_bucket(session, teardown),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use aws_sdk_iam::types::Role;
 use futures::{FutureExt, StreamExt, stream};
-use tokio::time::Instant;
 
 use super::observe::found;
 use super::snapshot::{Freshness, ListedRole, RoleDetails, Snapshot};
@@ -27,8 +26,8 @@ pub struct RoleQuery<'a> {
     pub claimed: &'a BTreeSet<String>,
     /// Key of the tag that marks what belongs to the cluster.
     pub owner_tag: &'a str,
-    /// What was read before this time is not good enough.
-    pub not_before: Instant,
+    /// How old what is told may be.
+    pub freshness: Freshness,
 }
 
 /// What the account has of a cluster's roles.
@@ -64,14 +63,14 @@ pub async fn roles(session: &Session, query: &RoleQuery<'_>) -> ObservedRoles {
 /// A snapshot to judge by. When few roles were written since the last one, these are read apart; a new one costs more.
 async fn listing(session: &Session, query: &RoleQuery<'_>) -> Result<Arc<Snapshot>, Fault> {
     let account = &session.account;
-    let recent = account.snapshot(&session.clients, query.prefix, Freshness { not_before: query.not_before }).await?;
+    let recent = account.snapshot(&session.clients, query.prefix, query.freshness).await?;
     let written = account.written_since(query.prefix, recent.begun());
     // One by one, a role takes two calls, as a page of both listings does.
     if written.len() < recent.pages() || written.is_empty() {
         return Ok(recent);
     }
-    let newest = written.values().copied().max().unwrap_or(query.not_before);
-    account.snapshot(&session.clients, query.prefix, Freshness { not_before: newest }).await
+    let freshness = written.values().copied().max().map_or(query.freshness, Freshness::since);
+    account.snapshot(&session.clients, query.prefix, freshness).await
 }
 
 async fn wanted(

@@ -3,7 +3,8 @@
 //! `ListRoles` has description and longest session, but neither tags, boundary nor policies;
 //! `GetAccountAuthorizationDetails` has those, but neither description nor longest session. Both return up to 1,000
 //! roles a page (IAM API reference), whoever's they are. When few roles are of interest in a large account, reading
-//! those one by one is cheaper than the second listing.
+//! those one by one is cheaper than the second listing. What `ListRoles` alone tells grants nothing and changes hardly ever,
+//! so a sweep takes it from an earlier listing for a while: one listing instead of two.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,11 +20,44 @@ use crate::observed::{Fault, FaultClass};
 /// Most roles of one page (IAM API reference).
 const PAGE: i32 = 1_000;
 
+/// How old a snapshot may be for an interval: a tenth of it, and never more than half a minute.
+const OLDEST: (u32, Duration) = (10, Duration::from_secs(30));
+/// For how many intervals description and longest session are taken from an earlier listing, and never longer than that.
+const OLDEST_REST: (u32, Duration) = (10, Duration::from_hours(1));
+/// How long a listing may not show what was written: as long as `--aws-settle-time` can be.
+const LONGEST_LAG: Duration = Duration::from_mins(10);
+
 /// How old a snapshot may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Freshness {
     /// It must have begun at this time or later.
-    pub not_before: Instant,
+    not_before: Instant,
+    /// So must the listing from which it has description and longest session.
+    rest_not_before: Instant,
+}
+
+impl Freshness {
+    /// Everything is looked at anew: something has happened.
+    pub fn from_now_on() -> Self {
+        Self::since(Instant::now())
+    }
+
+    /// Nothing is older than that.
+    pub const fn since(time: Instant) -> Self {
+        Self { not_before: time, rest_not_before: time }
+    }
+
+    /// A look that is due, once in an interval: what another ClusterIdentity had read a little earlier will do.
+    pub fn due(interval: Duration) -> Self {
+        let now = Instant::now();
+        let before = |age: Duration| now.checked_sub(age).unwrap_or(now);
+        let (part, most) = OLDEST;
+        let (times, longest) = OLDEST_REST;
+        Self {
+            not_before: before((interval / part).min(most)),
+            rest_not_before: before(interval.saturating_mul(times).min(longest)),
+        }
+    }
 }
 
 /// The snapshots of one account: the last one, and what the next one should hold.
@@ -50,11 +84,24 @@ pub struct Snapshot {
     roles: HashMap<String, ListedRole>,
     /// Pages that the listing took.
     pages: usize,
+    /// What `ListRoles` alone told; `None` where the details of the roles were not listed.
+    rest: Option<Arc<Rest>>,
+}
+
+/// What `ListRoles` alone tells of roles: enough for the next snapshots.
+#[derive(Debug)]
+struct Rest {
+    begun: Instant,
+    prefixes: BTreeSet<String>,
+    /// Description and longest session by the role's unique id: one that was made anew has another.
+    of_roles: HashMap<Box<str>, (Box<str>, Option<i32>)>,
 }
 
 /// A role as the listings tell it, documents as returned (percent-encoded).
 #[derive(Debug)]
 pub struct ListedRole {
+    /// Its unique id.
+    pub id: String,
     /// Its name as it is written.
     pub name: String,
     /// Its path.
@@ -101,6 +148,11 @@ impl Snapshot {
         self.roles.iter().filter(move |(name, _)| name.starts_with(&prefix)).map(|(_, role)| role)
     }
 
+    fn serves(&self, prefix: &str, freshness: Freshness) -> bool {
+        let rest = self.rest.as_ref().map_or(self.begun, |rest| rest.begun);
+        self.begun >= freshness.not_before && rest >= freshness.rest_not_before && self.prefixes.contains(prefix)
+    }
+
     /// The pages that a listing takes.
     pub const fn pages(&self) -> usize {
         self.pages
@@ -126,18 +178,16 @@ impl Account {
         add(&self.snapshots.prefixes);
         let mut last = self.snapshots.last.lock().await;
         match last.as_ref().map(|last| (&last.result, last.ended)) {
-            Some((Ok(snapshot), _))
-                if snapshot.begun >= freshness.not_before && snapshot.prefixes.contains(&prefix) =>
-            {
-                return Ok(snapshot.clone());
-            }
+            Some((Ok(snapshot), _)) if snapshot.serves(&prefix, freshness) => return Ok(snapshot.clone()),
             Some((Err(fault), ended)) if ended >= asked => return Err(fault.clone()),
             _ => {}
         }
-        let measured = last.as_ref().and_then(|last| last.result.as_ref().ok()).map(|snapshot| snapshot.pages);
-        let result = self.take(clients, add(&self.snapshots.prefixes), measured).await.map(Arc::new);
+        let before = last.as_ref().and_then(|last| last.result.as_ref().ok()).cloned();
+        let prefixes = add(&self.snapshots.prefixes);
+        let result = self.take(clients, prefixes, before.as_deref(), freshness).await.map(Arc::new);
         if let Ok(snapshot) = &result {
-            self.forget_written_before(snapshot.begun);
+            let oldest = snapshot.rest.as_ref().map_or(snapshot.begun, |rest| rest.begun);
+            self.forget_written_before(oldest.checked_sub(LONGEST_LAG).unwrap_or(oldest));
         }
         *last = Some(Last { ended: Instant::now(), result: result.clone() });
         result
@@ -154,13 +204,43 @@ impl Account {
         let alone = self.snapshots.prefixes.lock().unwrap_or_else(PoisonError::into_inner).len() < 2;
         let mut last = self.snapshots.last.lock().await;
         if let Some(Last { result: Ok(snapshot), .. }) = last.as_mut().filter(|_| alone) {
-            let (begun, pages) = (snapshot.begun, snapshot.pages);
+            let (begun, pages, rest) = (snapshot.begun, snapshot.pages, snapshot.rest.clone());
             // Without prefixes it answers nothing; how many pages there are is still worth knowing.
-            *snapshot = Arc::new(Snapshot { begun, prefixes: BTreeSet::new(), roles: HashMap::new(), pages });
+            *snapshot = Arc::new(Snapshot { begun, prefixes: BTreeSet::new(), roles: HashMap::new(), pages, rest });
         }
     }
 
     async fn take(
+        &self,
+        clients: &Clients,
+        prefixes: BTreeSet<String>,
+        before: Option<&Snapshot>,
+        freshness: Freshness,
+    ) -> Result<Snapshot, Fault> {
+        let begun = Instant::now();
+        let known = before.and_then(|before| before.rest.as_ref());
+        if let Some(rest) = known.filter(|rest| self.still_holds(rest, &prefixes, freshness)) {
+            match self.list_details(clients, &prefixes).await {
+                Ok((details, pages)) => {
+                    if let Some(roles) = rest.complete(details) {
+                        return Ok(Snapshot { begun, prefixes, roles, pages, rest: Some(rest.clone()) });
+                    }
+                }
+                Err(fault) if fault.class == FaultClass::Denied => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        self.take_whole(clients, prefixes, before.map(|before| before.pages)).await
+    }
+
+    /// Whether what `ListRoles` alone told can be relied on: it is young enough, and shows all that was written here.
+    fn still_holds(&self, rest: &Rest, prefixes: &BTreeSet<String>, freshness: Freshness) -> bool {
+        rest.begun >= freshness.rest_not_before
+            && prefixes.is_subset(&rest.prefixes)
+            && !self.has_written_since(rest.begun.checked_sub(LONGEST_LAG).unwrap_or(rest.begun))
+    }
+
+    async fn take_whole(
         &self,
         clients: &Clients,
         prefixes: BTreeSet<String>,
@@ -170,20 +250,27 @@ impl Account {
         let (mut roles, listed_pages) = self.list_roles(clients, &prefixes).await?;
         let pages = measured.unwrap_or(listed_pages).max(listed_pages);
         // One by one, a role takes two calls.
-        let pages = if 2 * roles.len() >= pages && !roles.is_empty() {
-            match self.list_details(clients, &mut roles).await {
-                Ok(pages) => pages,
-                // The details can be had one by one: this listing shows the whole account, which not everybody allows.
-                Err(fault) if fault.class == FaultClass::Denied => {
-                    tracing::debug!(error = %fault, "roles are read one by one");
-                    pages
+        if 2 * roles.len() < pages || roles.is_empty() {
+            return Ok(Snapshot { begun, prefixes, roles, pages, rest: None });
+        }
+        match self.list_details(clients, &prefixes).await {
+            Ok((details, pages)) => {
+                for detail in details {
+                    if let Some(role) = roles.get_mut(&key(&detail)) {
+                        role.trust = detail.assume_role_policy_document.clone().unwrap_or_default();
+                        role.detail = Some(self::details(detail));
+                    }
                 }
-                Err(fault) => return Err(fault),
+                let rest = Some(Arc::new(Rest::of(begun, &prefixes, roles.values())));
+                Ok(Snapshot { begun, prefixes, roles, pages, rest })
             }
-        } else {
-            pages
-        };
-        Ok(Snapshot { begun, prefixes, roles, pages })
+            // The details can be had one by one: this listing shows the whole account, which not everybody allows.
+            Err(fault) if fault.class == FaultClass::Denied => {
+                tracing::debug!(error = %fault, "roles are read one by one");
+                Ok(Snapshot { begun, prefixes, roles, pages, rest: None })
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     async fn list_roles(
@@ -198,7 +285,7 @@ impl Account {
             pages += 1;
             for role in page.roles {
                 let key = role.role_name.to_ascii_lowercase();
-                if prefixes.iter().any(|prefix| key.starts_with(prefix)) {
+                if begins_with_any(&key, prefixes) {
                     roles.insert(key, listed(role));
                 }
             }
@@ -209,32 +296,68 @@ impl Account {
         }
     }
 
-    async fn list_details(&self, clients: &Clients, roles: &mut HashMap<String, ListedRole>) -> Result<usize, Fault> {
-        let (mut pages, mut marker) = (0, None);
+    /// The details of the roles whose names begin with one of the prefixes, and the pages that it took.
+    async fn list_details(
+        &self,
+        clients: &Clients,
+        prefixes: &BTreeSet<String>,
+    ) -> Result<(Vec<RoleDetail>, usize), Fault> {
+        let (mut details, mut pages, mut marker) = (Vec::new(), 0, None);
         loop {
             let call = clients.iam.get_account_authorization_details();
             let call = call.filter(EntityType::Role).max_items(PAGE).set_marker(marker);
             let action = "iam:GetAccountAuthorizationDetails";
             let page = self.read(action, "the account", || call.clone().send()).await?;
             pages += 1;
-            for detail in page.role_detail_list.unwrap_or_default() {
-                let key = detail.role_name.as_deref().unwrap_or_default().to_ascii_lowercase();
-                if let Some(role) = roles.get_mut(&key) {
-                    role.trust = detail.assume_role_policy_document.clone().unwrap_or_default();
-                    role.detail = Some(details(detail));
-                }
-            }
+            let of_page = page.role_detail_list.unwrap_or_default().into_iter();
+            details.extend(of_page.filter(|detail| begins_with_any(&key(detail), prefixes)));
             match page.marker.filter(|_| page.is_truncated) {
                 Some(next) => marker = Some(next),
-                None => return Ok(pages),
+                None => return Ok((details, pages)),
             }
         }
     }
 }
 
+impl Rest {
+    fn of<'a>(begun: Instant, prefixes: &BTreeSet<String>, roles: impl Iterator<Item = &'a ListedRole>) -> Self {
+        let rest =
+            |role: &ListedRole| (role.id.as_str().into(), (role.description.as_str().into(), role.max_session_seconds));
+        Self { begun, prefixes: prefixes.clone(), of_roles: roles.map(rest).collect() }
+    }
+
+    /// The roles with what was known of them; `None` when one of them is new.
+    fn complete(&self, details: Vec<RoleDetail>) -> Option<HashMap<String, ListedRole>> {
+        let with_rest = |detail: RoleDetail| {
+            let (description, max_session_seconds) = self.of_roles.get(detail.role_id.as_deref()?)?;
+            let role = ListedRole {
+                id: detail.role_id.clone()?,
+                name: detail.role_name.clone()?,
+                path: detail.path.clone().unwrap_or_default(),
+                description: description.to_string(),
+                max_session_seconds: *max_session_seconds,
+                trust: detail.assume_role_policy_document.clone().unwrap_or_default(),
+                detail: None,
+            };
+            Some((key(&detail), ListedRole { detail: Some(self::details(detail)), ..role }))
+        };
+        details.into_iter().map(with_rest).collect()
+    }
+}
+
+/// A role's name in lower case.
+fn key(detail: &RoleDetail) -> String {
+    detail.role_name.as_deref().unwrap_or_default().to_ascii_lowercase()
+}
+
+fn begins_with_any(name: &str, prefixes: &BTreeSet<String>) -> bool {
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// A role as a listing, or an answer about it alone, tells it.
 pub(super) fn listed(role: Role) -> ListedRole {
     ListedRole {
+        id: role.role_id,
         name: role.role_name,
         path: role.path,
         description: role.description.unwrap_or_default(),
@@ -255,9 +378,4 @@ fn details(detail: RoleDetail) -> RoleDetails {
         attached: attached.filter_map(|policy| policy.policy_arn).collect(),
         instance_profiles: profiles.map(|profile| profile.instance_profile_name).collect(),
     }
-}
-
-/// How old a snapshot may be for an interval: a tenth of it, and never more than half a minute.
-pub fn oldest(interval: Duration) -> Duration {
-    (interval / 10).min(Duration::from_secs(30))
 }

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use tokio::time::Instant;
 
 use super::manifests::files_of;
 use super::printer;
@@ -15,6 +14,7 @@ use crate::api::ClusterIdentitySpec;
 use crate::api::cluster_identity::Naming;
 use crate::aws::granted::granted_roles;
 use crate::aws::meter::Meter;
+use crate::aws::snapshot::Freshness;
 use crate::aws::{Access, Connection};
 use crate::desired::check_spec;
 use crate::desired::issuer::{DesiredIssuer, desired_issuer, without_scheme};
@@ -244,7 +244,7 @@ async fn live_of_aws(spec: &ClusterIdentitySpec) -> anyhow::Result<Live> {
     let session = connection.open(&Access::of(spec)).await?;
     let account = session.account.id.clone();
     let prefix = role_prefix(&spec.infra_name);
-    let granted = Box::pin(granted_roles(&session, &prefix, None, Instant::now())).await?.roles;
+    let granted = Box::pin(granted_roles(&session, &prefix, None, Freshness::from_now_on())).await?.roles;
     let owner_tag = owner_tag_key(&spec.infra_name);
     let owned =
         granted.values().filter_map(|role| role.as_ref().ok()).filter(|role| role.tags.contains_key(&owner_tag));

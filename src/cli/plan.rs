@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use jiff::Timestamp;
-use tokio::time::Instant;
 
 use super::manifests::{files_of, read_requests};
 use super::printer;
 use crate::api::ClusterIdentity;
 use crate::aws::anonymous::AnonymousReader;
 use crate::aws::meter::Meter;
+use crate::aws::snapshot::Freshness;
 use crate::aws::{Access, Connection, observe};
 use crate::desired::keys::KeySource;
 use crate::desired::{Inputs, desire};
@@ -92,7 +92,7 @@ async fn show(
         refused_by_aws: std::collections::BTreeMap::new(),
     };
     let desired = desire(&inputs)?;
-    let aws = Box::pin(observe::observe(&session, &desired, None, Instant::now())).await;
+    let aws = Box::pin(observe::observe(&session, &desired, None, Freshness::from_now_on())).await;
     let fetched =
         if aws.has_documents() { Some(AnonymousReader::new().fetch(&desired.issuer.url).await) } else { None };
     let observed = Observed {

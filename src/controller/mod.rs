@@ -34,8 +34,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{ClusterIdentity, CredentialsRequest, UpgradeCheck};
+use crate::aws::Connection;
 use crate::aws::anonymous::AnonymousReader;
-use crate::aws::{Connection, snapshot};
+use crate::aws::snapshot::Freshness;
 use checks::Releases;
 use gather::full_name;
 use history::History;
@@ -358,13 +359,13 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
     Ok(Action::requeue(delay))
 }
 
-/// How old a snapshot of the account's roles a pass may use: a pass that is due takes one that was made for another
-/// ClusterIdentity a little earlier, one that something has caused looks for itself.
-fn not_before(context: &Context, identity: &ClusterIdentity) -> tokio::time::Instant {
-    let now = tokio::time::Instant::now();
-    let due = context.history.is_due(&full_name(identity));
-    let oldest = if due { snapshot::oldest(identity.spec.drift_interval.0) } else { Duration::ZERO };
-    now.checked_sub(oldest).unwrap_or(now)
+/// How old what a pass knows of the account's roles may be: one that something has caused looks for itself.
+fn freshness(context: &Context, identity: &ClusterIdentity) -> Freshness {
+    if context.history.is_due(&full_name(identity)) {
+        Freshness::due(identity.spec.drift_interval.0)
+    } else {
+        Freshness::from_now_on()
+    }
 }
 
 /// A pass that ends in time, whatever happens in it.
@@ -374,7 +375,7 @@ async fn pass_within_bounds(context: &Arc<Context>, identity: &ClusterIdentity, 
         if identity.metadata.deletion_timestamp.is_some() {
             teardown::pass(&context.shared, identity, now).await
         } else {
-            pass::pass(&context.shared, identity, not_before(context, identity), now).await
+            pass::pass(&context.shared, identity, freshness(context, identity), now).await
         }
     };
     let bounded = tokio::time::timeout(limit, work);

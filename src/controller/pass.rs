@@ -20,6 +20,7 @@ use crate::api::ClusterIdentity;
 use crate::apply::{Evidence, Targets, carry_out};
 use crate::aws::anonymous::AnonymousReader;
 use crate::aws::observe::{observe, trust_limit};
+use crate::aws::snapshot::Freshness;
 use crate::aws::{Access, Connection, Session};
 use crate::desired::pregrant::{Fate, NotGranted};
 use crate::desired::request::RequestRefused;
@@ -134,11 +135,11 @@ pub struct Ended {
     pub drifted: usize,
 }
 
-/// Makes a pass and writes the statuses. What was read of the account's roles before `not_before` is read again.
+/// Makes a pass and writes the statuses. The account's roles are read as fresh as is asked for.
 pub async fn pass(
     shared: &Arc<Shared>,
     identity: &ClusterIdentity,
-    not_before: tokio::time::Instant,
+    freshness: Freshness,
     now: Timestamp,
 ) -> Result<Ended, kube::Error> {
     // Before anything is made that would have to be taken away again.
@@ -147,7 +148,7 @@ pub async fn pass(
     requests.objects.values_mut().for_each(|request| shared.publisher.freshen(request));
     let checks = Box::pin(checks::gather(shared, identity)).await;
     let inputs = std::mem::take(&mut requests.inputs);
-    match Box::pin(look_and_act(shared, identity, &requests, inputs, &checks, not_before, now)).await {
+    match Box::pin(look_and_act(shared, identity, &requests, inputs, &checks, freshness, now)).await {
         Ok((desired, evidence, live)) => {
             let states = states(&desired, &evidence);
             let outcome = outcome(&evidence, &states);
@@ -243,7 +244,7 @@ async fn look_and_act(
     requests: &Requests,
     inputs: Vec<RequestInput>,
     checks: &[Check],
-    not_before: tokio::time::Instant,
+    freshness: Freshness,
     now: Timestamp,
 ) -> Result<(Desired, Evidence, Live), Outcome> {
     gather::refuse_duplicate(&shared.stores, identity).map_err(Outcome::Refused)?;
@@ -260,7 +261,7 @@ async fn look_and_act(
     let desired = desire_within_quota(shared, &session, inputs).await.map_err(Outcome::Refused)?;
     let prior = gather::prior(identity, &requests.objects);
     let prior = Prior { settling: shared.settling_of(identity, now), ..prior };
-    let mut observed = Box::pin(look(shared, &session, &desired, &prior, not_before)).await;
+    let mut observed = Box::pin(look(shared, &session, &desired, &prior, freshness)).await;
     observed.keys_unread = keys_unread;
     let listed = observed.leftovers.roles.known().is_ok();
     let plan = plan(&desired, &observed, &prior);
@@ -276,7 +277,7 @@ async fn look_and_act(
         }
     }
     drop(known);
-    let live = Box::pin(checks::judge(&session, &desired, evidence.plan(), identity, checks, listed, not_before)).await;
+    let live = Box::pin(checks::judge(&session, &desired, evidence.plan(), identity, checks, listed, freshness)).await;
     // A pass that looks at what was just made can use it once more.
     if evidence.made().is_empty() {
         session.account.let_snapshot_go().await;
@@ -325,14 +326,14 @@ async fn look(
     session: &Session,
     desired: &Desired,
     prior: &Prior,
-    not_before: tokio::time::Instant,
+    freshness: Freshness,
 ) -> Observed {
     let url = &desired.issuer.url;
     // Documents that were published once are read as STS reads them, and not a second time when they are right.
     let published = [Subject::Discovery, Subject::Keys].iter().all(|subject| prior.verified.contains_key(subject));
     let aws = async {
         let fetched = if published { Some(shared.reader.fetch(url).await) } else { None };
-        (Box::pin(observe(session, desired, fetched.as_ref(), not_before)).await, fetched)
+        (Box::pin(observe(session, desired, fetched.as_ref(), freshness)).await, fetched)
     };
     let keys: Vec<SecretKey> =
         desired.wanted().filter_map(|(_, wanted)| Some(wanted.secret.as_ref()?.key.clone())).collect();

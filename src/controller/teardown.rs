@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::TryFutureExt;
 use jiff::Timestamp;
-use tokio::time::Instant;
 
 use super::gather::{self, full_name};
 use super::outcome::Outcome;
@@ -71,7 +70,7 @@ async fn look_and_act(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Tim
     let session = shared.aws.open(&Access::of(&identity.spec)).map_err(Outcome::NoAccount).await?;
     let name = full_name(identity);
     let doomed = desired::teardown(&name, &identity.spec, &session.account.id).map_err(Outcome::Refused)?;
-    let observed = Box::pin(observe_teardown(&session, &doomed, Instant::now())).await;
+    let observed = Box::pin(observe_teardown(&session, &doomed)).await;
     let secrets = shared.stores.secrets_of(&name);
     let prior = Prior { settling: shared.settling_of(identity, now), ..gather::prior(identity, &[].into()) };
     let plan = teardown(&doomed, &observed, &secrets, &prior);

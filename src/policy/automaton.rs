@@ -56,6 +56,74 @@ impl Glob {
         pairs.take_while(|(a, b)| plain(a) && plain(b)).any(|(a, b)| a != b)
     }
 
+    /// Whether some text matches both patterns. Exact, in time proportional to the product of their lengths.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        if self.begins_otherwise(other) {
+            return false;
+        }
+        let (rows, columns) = (&self.elements, &other.elements);
+        // Whether a text leads to a place in `rows` and this place in `columns`.
+        let mut reached = vec![false; columns.len() + 1];
+        reached[0] = true;
+        for at in 0..=rows.len() {
+            let row = rows.get(at).copied();
+            let mut next = vec![false; columns.len() + 1];
+            for place in 0..=columns.len() {
+                if !reached[place] {
+                    continue;
+                }
+                let column = columns.get(place).copied();
+                // A star may end, or take what stands on the other side, another star too.
+                if row == Some('*') {
+                    next[place] = true;
+                }
+                if column == Some('*') || row == Some('*') && column.is_some() {
+                    reached[place + 1] = true;
+                }
+                if column == Some('*') && row.is_some() {
+                    next[place] = true;
+                }
+                if let (Some(a), Some(b)) = (row, column)
+                    && (a == b || a == '?' || b == '?')
+                {
+                    next[place + 1] = true;
+                }
+            }
+            if at == rows.len() {
+                return reached[columns.len()];
+            }
+            reached = next;
+        }
+        false
+    }
+
+    /// Whether every text that `inner` matches surely matches this pattern. `false` says so little as that only where this
+    /// pattern has a `?`; otherwise it is exact: a text of `inner` whose wildcards stand for a character that no pattern
+    /// names can match only by way of this pattern's stars, and those take any other text in its place.
+    pub(super) fn includes(&self, inner: &Self) -> bool {
+        super::pattern::walks(&self.elements, &inner.elements, |element, c| {
+            c != '*' && (element == c || element == '?')
+        })
+    }
+
+    /// Whether the pattern has a `?`.
+    pub(super) fn counts(&self) -> bool {
+        self.elements.contains(&'?')
+    }
+
+    /// A text that the pattern matches, with this in the place of each star and a letter for each `?`.
+    pub(super) fn text(&self, star: &str, one: char) -> String {
+        let mut out = String::with_capacity(self.elements.len());
+        for element in &self.elements {
+            match element {
+                '*' => out += star,
+                '?' => out.push(one),
+                c => out.push(*c),
+            }
+        }
+        out
+    }
+
     fn start(&self) -> Positions {
         let mut set = vec![0; self.elements.len() / 64 + 1].into_boxed_slice();
         set[0] = 1;
@@ -114,6 +182,16 @@ pub struct Language {
     pub globs: Vec<Glob>,
 }
 
+impl Language {
+    /// The same language as far as texts of `asked` go, without the patterns that none of these matches; `None` when none
+    /// of these is in it.
+    pub(super) fn within(&self, asked: &Glob) -> Option<Self> {
+        let meets = |glob: &&Glob| glob.meets(asked);
+        let globs: Vec<Glob> = self.globs.iter().filter(meets).cloned().collect();
+        (self.inverted || !globs.is_empty()).then_some(Self { inverted: self.inverted, globs })
+    }
+}
+
 /// Texts that the same languages match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kind {
@@ -168,6 +246,14 @@ pub fn kinds(pattern: &Glob, languages: &[&Language]) -> Result<Vec<Kind>, TooLa
 /// Whether the patterns together match every text that `inner` matches. The wildcards of `inner` stand for the characters
 /// of `alphabet`; without one, for any.
 pub fn covered_by(inner: &Glob, outer: &[Glob], alphabet: Option<RangeInclusive<char>>) -> Result<bool, TooLarge> {
+    if alphabet.is_none() {
+        if outer.iter().any(|glob| glob.includes(inner)) {
+            return Ok(true);
+        }
+        if !outer.iter().any(Glob::counts) {
+            return Ok(false);
+        }
+    }
     let globs: Vec<&Glob> = outer.iter().filter(|glob| !glob.begins_otherwise(inner)).collect();
     let mut run = Run::new(inner, globs.clone());
     if let Some(alphabet) = alphabet {
@@ -265,8 +351,20 @@ impl<'a> Run<'a> {
     }
 
     fn unnamed(&self) -> char {
-        ('a'..='z').rev().chain('0'..='9').find(|c| !self.letters.contains(c)).unwrap_or('~')
+        unnamed(|c| self.letters.contains(&c))
     }
+}
+
+/// A character that is not named, and reads well in an example.
+fn unnamed(named: impl Fn(char) -> bool) -> char {
+    let legible = ('a'..='z').rev().chain('0'..='9');
+    // There are more characters than any pattern is long.
+    legible.chain('\u{a1}'..ANY_OTHER).find(|c| !named(*c)).unwrap_or(ANY_OTHER)
+}
+
+/// A character that none of the patterns names.
+pub(super) fn unnamed_by(globs: &[&Glob]) -> char {
+    unnamed(|c| globs.iter().any(|glob| glob.elements.contains(&c)))
 }
 
 #[cfg(test)]

@@ -14,11 +14,11 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::automaton::{Glob, Kind, TooLarge, kinds};
+use super::automaton::{Glob, Kind, Language, TooLarge, kinds, unnamed_by};
 use super::document::{Clause, Document, Effect, Statement, Test, Version};
 use super::pattern::tidy_action;
 pub use implication::implies;
-use layers::{Judged, Statements};
+use layers::{Concerned, Judged, Statements};
 
 /// A layer of policies: one document and what it is called.
 #[derive(Debug, Clone)]
@@ -181,7 +181,10 @@ fn worst(action: &str, resource: &str, statements: &Statements<'_>) -> Result<Wo
     let asked = Glob::new(&required_action(action));
     // No resource has an empty name.
     let wanted = Glob::new(if resource == "*" { "?*" } else { resource });
-    let by_action = statements.concerning(&asked);
+    let by_action = statements.concerning(&asked, &wanted);
+    if let Some(judged) = at_once(&asked, &wanted, &by_action, statements) {
+        return Ok(spelt(action, judged));
+    }
     let languages: Vec<_> = by_action.iter().map(|statement| &statement.actions).collect();
     let mut worst: Option<(Judged, String, String)> = None;
     let mut best = Verdict::Missing;
@@ -193,7 +196,7 @@ fn worst(action: &str, resource: &str, statements: &Statements<'_>) -> Result<Wo
             of_resource.insert(matching.clone(), kinds(&wanted, &languages)?);
         }
         for on in of_resource.get(&matching).into_iter().flatten() {
-            let effective: Vec<_> = on.matching.iter().map(|at| by_action[matching[*at]]).collect();
+            let effective: Vec<_> = on.matching.iter().map(|at| by_action[matching[*at]].ready).collect();
             let judged = statements.evaluate(&effective);
             if judged.exempt {
                 continue; // what the request denies itself is not asked for
@@ -208,11 +211,54 @@ fn worst(action: &str, resource: &str, statements: &Statements<'_>) -> Result<Wo
         return Ok((Verdict::Covered, Reason::Allowed("nothing is asked for".into()), None));
     };
     // An example tells which part; of the whole there is none to be told.
-    let example = (best != judged.verdict).then(|| {
-        let spelt = action_example.eq_ignore_ascii_case(action);
-        (if spelt { action.to_owned() } else { action_example }, resource_example)
+    let example = (best != judged.verdict).then_some((action_example, resource_example));
+    Ok(spelt(action, (judged.verdict, judged.reason, example)))
+}
+
+/// An example that is the action itself is spelt as the request spells it.
+fn spelt(action: &str, (verdict, reason, example): Worst) -> Worst {
+    let example = example.map(|(example, on)| {
+        let itself = example.eq_ignore_ascii_case(action);
+        (if itself { action.to_owned() } else { example }, on)
     });
-    Ok((judged.verdict, judged.reason, example))
+    (verdict, reason, example)
+}
+
+/// The verdict where only plain grants concern what is asked for, which is nearly always so, and then polynomial: no text
+/// is allowed by fewer of them than one whose wildcards stand for a character that no pattern names. `None` where the
+/// texts have to be told apart.
+fn at_once(asked: &Glob, wanted: &Glob, concerned: &[Concerned<'_, '_>], statements: &Statements<'_>) -> Option<Worst> {
+    if !concerned.iter().all(Concerned::only_adds) {
+        return None;
+    }
+    let matching = |action: &Glob, resource: &Glob| -> Judged {
+        let includes = |language: &Language, text| language.inverted || language.globs.iter().any(|g| g.includes(text));
+        let all = concerned.iter().filter(|one| includes(&one.actions, action) && includes(&one.resources, resource));
+        statements.evaluate(&all.map(|one| one.ready).collect::<Vec<_>>())
+    };
+    let least = matching(asked, wanted);
+    if least.verdict == Verdict::Covered {
+        return Some((least.verdict, least.reason, None));
+    }
+    let mut globs = vec![asked, wanted];
+    globs.extend(concerned.iter().flat_map(|one| one.actions.globs.iter().chain(&one.resources.globs)));
+    if globs[2..].iter().any(|glob| glob.counts()) {
+        return None;
+    }
+    let most = statements.evaluate(&concerned.iter().map(|one| one.ready).collect::<Vec<_>>());
+    if most.verdict == least.verdict {
+        return Some((least.verdict, least.reason, None));
+    }
+    // What a policy and the boundary grant may have nothing in common.
+    if statements.has_boundary() {
+        return None;
+    }
+    let other = unnamed_by(&globs);
+    let examples = ["", &other.to_string()].map(|star| (asked.text(star, other), wanted.text(star, other)));
+    let shows = |(action, resource): &(String, String)| {
+        matching(&Glob::new(action), &Glob::new(resource)).verdict == least.verdict
+    };
+    Some((least.verdict, least.reason, examples.into_iter().find(shows)))
 }
 
 /// The required actions as a pattern over lower-case names: an action has a service and a name, neither empty.

@@ -37,6 +37,12 @@ pub fn tidy_action(action: &str) -> String {
 pub fn matches(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
+    walks(&pattern, &text, |element, c| element == '?' || element == c)
+}
+
+/// Whether the elements of a pattern take a text, each `*` any run of it and each other element one character that it
+/// fits.
+pub(super) fn walks(pattern: &[char], text: &[char], fits: impl Fn(char, char) -> bool) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
@@ -45,7 +51,7 @@ pub fn matches(pattern: &str, text: &str) -> bool {
                 retry = Some((p, t));
                 p += 1;
             }
-            Some(&c) if c == '?' || c == text[t] => {
+            Some(&element) if fits(element, text[t]) => {
                 p += 1;
                 t += 1;
             }

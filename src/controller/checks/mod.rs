@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use tokio::time::Instant;
 
 use super::gather::full_name;
 use super::outcome::{Outcome, fault_reason};
@@ -24,6 +23,7 @@ use crate::apply::Evidence;
 use crate::aws::Session;
 use crate::aws::granted::{GrantedRole, granted_roles, roles_with_more};
 use crate::aws::simulate::simulate;
+use crate::aws::snapshot::Freshness;
 use crate::desired::pregrant::{Begun, PreGrant, Targets};
 use crate::desired::request::{ReadRequest, RequestId};
 use crate::desired::secret::SecretKey;
@@ -183,7 +183,7 @@ pub async fn judge(
     identity: &ClusterIdentity,
     checks: &[Check],
     listed: bool,
-    not_before: Instant,
+    freshness: Freshness,
 ) -> Live {
     if checks.is_empty() && !listed {
         return Live { roll_calls: Vec::new(), unread: None, surplus: BTreeMap::new() };
@@ -192,12 +192,12 @@ pub async fn judge(
     let read = if checks.is_empty() {
         let wrong = desired.wanted().filter(|(id, _)| !plan.is_true(&Subject::Role((*id).clone())));
         let wrong = wrong.map(|(_, wanted)| wanted.role.name.to_ascii_lowercase()).collect();
-        roles_with_more(session, &desired.role_prefix, not_before, &wrong).await
+        roles_with_more(session, &desired.role_prefix, freshness, &wrong).await
     } else {
         let targets = checks.iter().filter_map(|check| check.release.as_ref().ok());
         let of_targets = targets.flat_map(|target| target.included.targets(&identity.spec)).map(|target| target.role);
         let named = wanted.into_iter().chain(of_targets).collect();
-        Box::pin(granted_roles(session, &desired.role_prefix, Some(&named), not_before)).await
+        Box::pin(granted_roles(session, &desired.role_prefix, Some(&named), freshness)).await
     };
     let live = match read {
         Ok(live) => live,

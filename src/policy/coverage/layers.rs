@@ -35,8 +35,27 @@ pub(super) struct Ready<'a> {
     force: Force,
     conditions: &'a [Test],
     place: Place<'a>,
+    actions: Language,
+    resources: Language,
+}
+
+/// A statement, as far as it speaks of what is asked for.
+pub(super) struct Concerned<'s, 'a> {
+    pub(super) ready: &'s Ready<'a>,
     pub(super) actions: Language,
     pub(super) resources: Language,
+}
+
+impl<'s, 'a> Concerned<'s, 'a> {
+    fn of(ready: &'s Ready<'a>, asked: &Glob, wanted: &Glob) -> Option<Self> {
+        Some(Self { ready, actions: ready.actions.within(asked)?, resources: ready.resources.within(wanted)? })
+    }
+
+    /// Whether it grants more the more of its patterns match, and so the least to what few of them match.
+    pub(super) fn only_adds(&self) -> bool {
+        let plain = |language: &Language| !language.inverted || language.globs.is_empty();
+        self.ready.effect == Effect::Allow && plain(&self.actions) && plain(&self.resources)
+    }
 }
 
 /// A statement's place, put into words only when it is told.
@@ -143,12 +162,15 @@ impl<'a> Statements<'a> {
         Some(Reason::Allowed(grant.1.to_string()))
     }
 
-    /// The statements that may match some of the asked actions.
-    pub(super) fn concerning(&self, asked: &Glob) -> Vec<&Ready<'a>> {
-        let may = |ready: &&Ready<'a>| {
-            ready.actions.inverted || ready.actions.globs.iter().any(|glob| !glob.begins_otherwise(asked))
-        };
-        self.ready.iter().filter(may).collect()
+    /// The statements that match something of what is asked for.
+    pub(super) fn concerning(&self, asked: &Glob, wanted: &Glob) -> Vec<Concerned<'_, 'a>> {
+        let concerned = |ready| Concerned::of(ready, asked, wanted);
+        self.ready.iter().filter_map(concerned).collect()
+    }
+
+    /// Whether a boundary has a say, too.
+    pub(super) const fn has_boundary(&self) -> bool {
+        self.boundary.is_some()
     }
 
     /// What the matching statements come to: a Deny first, then what the policies allow, then what the boundary does.

@@ -34,6 +34,9 @@ async fn live(life: &mut Life, wishes: &[Wish], lag: &mut Lag) -> Result<Vec<Wri
         life.stored.change(wish.clone());
         life.model.reset_counts();
         without_drift(life, &Outcome::Verified, false, lag).await?;
+        if lag.rests {
+            rest(life, lag).await?;
+        }
         written.push(writes(&life.model));
     }
     life.model.reset_counts();
@@ -48,6 +51,18 @@ struct Lag {
     longest: u64,
     /// Whether each pass meets another lag, so that reads go to and fro.
     wavers: bool,
+    /// Whether every wish lasts so long that sweeps take a part from an earlier listing.
+    rests: bool,
+}
+
+/// Sweeps over what is right.
+async fn rest(life: &mut Life, lag: &mut Lag) -> Case {
+    life.operator.due = true;
+    for minutes in [lag.dice.below(12), 11, 5, 5] {
+        sleep(Duration::from_mins(minutes)).await;
+        without_drift(life, &Outcome::Verified, false, lag).await?;
+    }
+    Ok(())
 }
 
 impl Lag {
@@ -87,7 +102,7 @@ fn wishes() -> [Wish; 3] {
 fn calm_writes() -> Vec<Writes> {
     in_paused_time(async {
         let mut life = Life::new(&Model::new(0), first());
-        let mut lag = Lag { dice: Dice::of(0), longest: 0, wavers: false };
+        let mut lag = Lag { dice: Dice::of(0), longest: 0, wavers: false, rests: false };
         live(&mut life, &wishes(), &mut lag).await.expect("a calm life")
     })
 }
@@ -99,7 +114,8 @@ async fn a_lagging_life(seed: u64, wavers: bool, calm: &[Writes]) -> Case {
     let slow = Duration::from_millis(dice.below(400));
     model.add_rule(Rule::always("*", Trouble::Delay(slow)));
     let mut life = Life::new(&model, first());
-    let mut lag = Lag { longest: dice.below(LONGEST_LAG), dice, wavers };
+    let rests = dice.percent(50);
+    let mut lag = Lag { longest: dice.below(LONGEST_LAG), dice, wavers, rests };
     life.note(&format!("reads lag by {} ms, calls take {slow:?}", lag.longest));
     lag.set(&model, false);
     let written = live(&mut life, &wishes(), &mut lag).await?;
@@ -147,7 +163,7 @@ async fn a_hasty_life(seed: u64, calm: &Calm) -> Case {
     put_foreign(&model);
     model.add_rule(Rule::always("*", Trouble::Delay(Duration::from_millis(60))));
     let mut life = Life::new(&model, first());
-    Lag { longest: dice.below(LONGEST_LAG), dice: dice.clone(), wavers: false }.set(&model, false);
+    Lag { longest: dice.below(LONGEST_LAG), dice: dice.clone(), wavers: false, rests: false }.set(&model, false);
     for _ in 0..6 + dice.below(8) {
         let Some(ended) = life.pass(false).await else { return life.wrong("it died") };
         life.stored.status = ended.status;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use rolecall::apply::{Evidence, Targets, carry_out};
 use rolecall::aws::meter::Meter;
 use rolecall::aws::observe::{observe, observe_teardown};
+use rolecall::aws::snapshot::Freshness;
 use rolecall::aws::{Access, Connection, Session};
 use rolecall::controller::outcome::Outcome;
 use rolecall::controller::verdicts::{outcome, states};
@@ -47,6 +48,8 @@ pub struct Operator {
     begun: Instant,
     /// Unsettled passes in a row.
     unsettled: u32,
+    /// Whether passes are made because they are due, and not because something has happened.
+    pub due: bool,
 }
 
 /// What came of a pass.
@@ -85,7 +88,14 @@ impl Operator {
 
     /// One that shares its way into AWS with others, as the passes of one process do.
     pub fn sharing(model: &Model, aws: Arc<Connection>) -> Self {
-        Self { model: model.clone(), aws, settling: Settling::default(), begun: Instant::now(), unsettled: 0 }
+        Self {
+            model: model.clone(),
+            aws,
+            settling: Settling::default(),
+            begun: Instant::now(),
+            unsettled: 0,
+            due: false,
+        }
     }
 
     /// Makes a pass.
@@ -134,7 +144,7 @@ impl Operator {
         let session = self.session(stored).await?;
         let desired = desire(&self.inputs(stored, &session)).expect("a spec in order");
         let prior = Prior { verified: stored.status.verified.clone(), settling: self.settled() };
-        let observed = Box::pin(self.look(&session, &desired, &prior)).await;
+        let observed = Box::pin(self.look(stored, &session, &desired, &prior)).await;
         let plan = plan(&desired, &observed, &prior);
         let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None }, plan)).await;
         self.settling = evidence.settling(self.now());
@@ -144,7 +154,7 @@ impl Operator {
     async fn look_and_tear_down(&mut self, stored: &Stored) -> Result<Evidence, Fault> {
         let session = self.session(stored).await?;
         let doomed = desired_teardown("prod/prod-eu", &stored.wish.spec, &session.account.id).expect("our account");
-        let observed = Box::pin(observe_teardown(&session, &doomed, Instant::now())).await;
+        let observed = Box::pin(observe_teardown(&session, &doomed)).await;
         let of_issuer = stored.status.verified.iter().filter(|(subject, _)| subject.request().is_none());
         let verified = of_issuer.map(|(subject, fingerprint)| (subject.clone(), fingerprint.clone())).collect();
         let prior = Prior { verified, settling: self.settled() };
@@ -173,11 +183,13 @@ impl Operator {
         }
     }
 
-    async fn look(&self, session: &Session, desired: &Desired, prior: &Prior) -> Observed {
+    async fn look(&self, stored: &Stored, session: &Session, desired: &Desired, prior: &Prior) -> Observed {
         let url = &desired.issuer.url;
         let published = [Subject::Discovery, Subject::Keys].iter().all(|part| prior.verified.contains_key(part));
         let mut fetched = if published { Some(self.fetch(url).await) } else { None };
-        let aws = Box::pin(observe(session, desired, fetched.as_ref(), Instant::now())).await;
+        let freshness =
+            if self.due { Freshness::due(stored.wish.spec.drift_interval.0) } else { Freshness::from_now_on() };
+        let aws = Box::pin(observe(session, desired, fetched.as_ref(), freshness)).await;
         if fetched.is_none() && aws.has_documents() {
             fetched = Some(self.fetch(url).await);
         }

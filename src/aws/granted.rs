@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Session;
 use super::observe::found;
+use super::roles::{attached_policies, inline_policies};
 use super::snapshot::{Freshness, ListedRole, RoleDetails, listed};
 use crate::observed::{Fault, FaultClass};
 use crate::plan::upgrade::LiveRole;
@@ -181,17 +182,11 @@ async fn one(session: &Session, name: &str, managed: &mut Managed) -> Result<Opt
         attached: Vec::new(),
         instance_profiles: Vec::new(),
     };
-    // IAM allows at most 20 attached policies and, in 10,240 characters, far fewer inline ones than a page holds.
-    let call = iam.list_role_policies().role_name(name);
-    let names = account.read("iam:ListRolePolicies", &target, || call.clone().send()).await?.policy_names;
-    for policy in names {
+    for policy in inline_policies(session, name, &target).await? {
         let call = iam.get_role_policy().role_name(name).policy_name(&policy);
         let read = account.read("iam:GetRolePolicy", &target, || call.clone().send()).await?;
         details.inline.push((policy, read.policy_document));
     }
-    let call = iam.list_attached_role_policies().role_name(name);
-    let attached = account.read("iam:ListAttachedRolePolicies", &target, || call.clone().send()).await?;
-    let attached = attached.attached_policies.unwrap_or_default();
-    details.attached = attached.into_iter().filter_map(|policy| policy.policy_arn).collect();
+    details.attached = attached_policies(session, name, &target).await?;
     Ok(Some(of_listing(session, &listed(role), &details, managed).await))
 }

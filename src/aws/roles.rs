@@ -145,19 +145,15 @@ async fn leftover_apart(session: &Session, name: &str, owner_tag: &str) -> Resul
     else {
         return Ok(None);
     };
-    let inline = iam.list_role_policies().role_name(&role.role_name);
-    let attached = iam.list_attached_role_policies().role_name(&role.role_name);
     let profiles = iam.list_instance_profiles_for_role().role_name(&role.role_name);
-    // One page each: whether there is anything is what matters.
     let (inline, attached, profiles) = tokio::try_join!(
-        account.read("iam:ListRolePolicies", &target, || inline.clone().send()),
-        account.read("iam:ListAttachedRolePolicies", &target, || attached.clone().send()),
+        inline_policies(session, &role.role_name, &target),
+        attached_policies(session, &role.role_name, &target),
         account.read("iam:ListInstanceProfilesForRole", &target, || profiles.clone().send()),
     )?;
-    let attached = attached.attached_policies.unwrap_or_default().into_iter().filter_map(|policy| policy.policy_arn);
+    // A role is in few profiles, and whether there is any is what matters.
     let profiles = profiles.instance_profiles.into_iter().map(|profile| profile.instance_profile_name);
-    let inline = inline.policy_names.iter().map(String::as_str);
-    let (attached, profiles): (Vec<_>, Vec<_>) = (attached.collect(), profiles.collect());
+    let (inline, profiles) = (inline.iter().map(String::as_str), profiles.collect::<Vec<_>>());
     Ok(Some(Leftover::new(&role.role_name, inline, &attached, &profiles)))
 }
 
@@ -203,4 +199,33 @@ fn of_listing(wanted: &str, role: &ListedRole, details: &RoleDetails) -> Observe
 /// IAM leaves out what was never set; its default is one hour.
 fn max_session(seconds: Option<i32>) -> i32 {
     seconds.unwrap_or(3600)
+}
+
+/// The names of all inline policies. IAM may return fewer than a page holds although there are more (IAM API reference,
+/// `IsTruncated`), and the one that is left out may deny.
+pub(super) async fn inline_policies(session: &Session, role: &str, target: &str) -> Result<Vec<String>, Fault> {
+    let (mut names, mut marker) = (Vec::new(), None);
+    loop {
+        let call = session.clients.iam.list_role_policies().role_name(role).set_marker(marker);
+        let page = session.account.read("iam:ListRolePolicies", target, || call.clone().send()).await?;
+        names.extend(page.policy_names);
+        match page.marker.filter(|_| page.is_truncated) {
+            Some(next) => marker = Some(next),
+            None => return Ok(names),
+        }
+    }
+}
+
+/// The ARNs of all attached policies.
+pub(super) async fn attached_policies(session: &Session, role: &str, target: &str) -> Result<Vec<String>, Fault> {
+    let (mut arns, mut marker) = (Vec::new(), None);
+    loop {
+        let call = session.clients.iam.list_attached_role_policies().role_name(role).set_marker(marker);
+        let page = session.account.read("iam:ListAttachedRolePolicies", target, || call.clone().send()).await?;
+        arns.extend(page.attached_policies.unwrap_or_default().into_iter().filter_map(|policy| policy.policy_arn));
+        match page.marker.filter(|_| page.is_truncated) {
+            Some(next) => marker = Some(next),
+            None => return Ok(arns),
+        }
+    }
 }

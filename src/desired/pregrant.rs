@@ -191,7 +191,21 @@ pub(super) fn grant(inputs: &Inputs, issuer: &DesiredIssuer, requests: &mut Vec<
             }
         }
     }
+    remember_what_came_of_it(&mut granted, requests);
     granted
+}
+
+/// Several checks may grant to one role: what each is to remember of its policies is what all of them together have made.
+fn remember_what_came_of_it(granted: &mut [PreGranted], requests: &[DesiredRequest]) {
+    for one in granted.iter_mut().filter(|one| one.fate == Fate::Granted) {
+        let of_component = requests.iter().find_map(|request| match &request.verdict {
+            RequestVerdict::Wanted(wanted) if wanted.read.secret == one.secret => Some(&wanted.role),
+            _ => None,
+        });
+        if let Some(role) = of_component {
+            one.begun.policies = policies(role);
+        }
+    }
 }
 
 impl PreGrant {

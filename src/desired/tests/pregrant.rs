@@ -195,6 +195,22 @@ fn checks_for_one_new_component_are_united_and_spare_what_another_keeps() {
 }
 
 #[test]
+fn checks_for_one_component_remember_what_they_have_made_together() {
+    let old = asking("a", &["one"], &["s3:Get*"]);
+    let (one, two) = (asking("a", &["one"], &["s3:Put*"]), asking("a", &["two"], &["s3:Delete*"]));
+    let checks = |first| vec![first, grant("p/d", Ok(std::slice::from_ref(&two)), &[])];
+    let first = checks(grant("p/c", Ok(std::slice::from_ref(&one)), &[]));
+    let all = desire_ahead(spec(&json!({})), vec![old.clone()], first);
+    let made = policies(&role(&all, "a").role);
+    assert_eq!(all.pre_granted.iter().map(|one| &one.begun.policies).collect::<Vec<_>>(), [&made, &made]);
+    // After a restart the first release is still being read: what both have granted stays as it is.
+    let begun = all.pre_granted[0].begun.clone();
+    let unread = checks(grant("p/c", Err("being read"), &[("a", begun)]));
+    let held = desire_ahead(spec(&json!({})), vec![old], unread);
+    assert!(matches!(&role(&held, "a").hold, Some(Hold::Granted { policies, .. }) if *policies == made));
+}
+
+#[test]
 fn what_aws_has_refused_is_not_asked_of_it_again() {
     let (old, new) = (asking("a", &["one"], &["s3:Get*"]), asking("a", &["one"], &["s3:Put*"]));
     let check = grant("p/c", Ok(&[new]), &[]);

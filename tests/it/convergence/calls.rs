@@ -2,17 +2,24 @@
 
 use std::time::Duration;
 
+use rolecall::aws::granted::granted_roles;
+use rolecall::aws::meter::Meter;
+use rolecall::aws::snapshot::Freshness;
+use rolecall::aws::{Access, Connection};
 use rolecall::controller::outcome::Outcome;
 use tokio::time::sleep;
 
 use super::life::Life;
 use super::operator::Operator;
 use super::seeds::in_paused_time;
-use super::wishes::{INFRA, first, many, request, role_of};
-use crate::model::{ACCOUNT, Counts, Model, Visible};
+use super::wishes::{INFRA, REGION, first, many, request, role_of};
+use crate::model::{ACCOUNT, Counts, Model, Rule, Trouble, Visible};
 
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[
     {"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+
+const POLICY: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}"#;
 
 /// The issuer's own writes: bucket, tags, block, policy, two documents, provider.
 const OF_ISSUER: u64 = 7;
@@ -170,5 +177,28 @@ fn a_role_among_thousands_of_others_is_read_by_itself() {
         assert_eq!((swept.of("iam:ListRoles"), swept.of("iam:GetAccountAuthorizationDetails")), (4, 0));
         assert_eq!((swept.of("iam:GetRole"), swept.of("iam:GetRolePolicy")), (1, 1));
         assert!(model.role(ACCOUNT, &role_of("c0000")).is_some());
+    });
+}
+
+/// IAM may return fewer policies than a page holds although there are more, and the last one may deny.
+#[test]
+fn all_policies_of_a_role_are_read_whatever_the_pages() {
+    in_paused_time(async {
+        let model = Model::new(1);
+        let role = role_of("alpha");
+        model.put_role(ACCOUNT, &role, TRUST, Visible::AtOnce);
+        let policies = [1, 2, 3].map(|n| model.put_policy(ACCOUNT, &format!("p{n}"), POLICY));
+        model.alter_role(ACCOUNT, &role, Visible::AtOnce, |role| role.attached.extend(policies));
+        let iam = aws_sdk_iam::Client::new(&model.sdk_config(ACCOUNT, REGION));
+        for name in ["a", "b", "c"] {
+            iam.put_role_policy().role_name(&role).policy_name(name).policy_document(POLICY).send().await.expect("put");
+        }
+        model.limit_pages(Some(1));
+        model.add_rule(Rule::always("iam:GetAccountAuthorizationDetails", Trouble::Deny));
+        let connection = Connection::with(&model.sdk_config(ACCOUNT, REGION), Meter::default());
+        let session = connection.open(&Access { region: REGION.to_owned(), assume: None }).await.expect("a session");
+        let read = granted_roles(&session, INFRA, None, Freshness::from_now_on()).await.expect("roles");
+        let read = read.roles[&role.to_ascii_lowercase()].as_ref().expect("a role");
+        assert_eq!(read.live.granted.identity.len(), 6, "{read:?}");
     });
 }

@@ -58,7 +58,7 @@ async fn story(count: usize, foreign: usize, latency: Duration) -> Vec<Line> {
         add_foreign_roles(&work.model, foreign).await;
     }
     let caused = Freshness::from_now_on;
-    let due = || Freshness::due(INTERVAL);
+    let due = || Freshness::due(INTERVAL, None, Duration::ZERO);
     let mut lines = vec![line(&mut work, "create", caused()).await];
     // What was read a moment ago will do when a pass is due; what was written since is read apart.
     lines.push(line(&mut work, "verify", due()).await);

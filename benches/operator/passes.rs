@@ -72,7 +72,7 @@ impl Work {
             keys_unread: None,
         };
         let plan = plan(&desired, &observed, &self.prior);
-        let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None }, plan)).await;
+        let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None, until: None }, plan)).await;
         self.remember(&evidence);
         Passed { evidence, anonymous, took: begun.elapsed() }
     }

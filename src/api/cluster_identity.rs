@@ -369,6 +369,10 @@ pub struct ClusterIdentityStatus {
     /// Fingerprints of what was last seen to be true; they tell drift from a change of the spec.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub verified: BTreeMap<String, String>,
+    /// Fingerprint of an issuer bucket that was about to be created, until it was seen to be right: a bucket of that name
+    /// with neither a tag nor an object is what a crash has left, and ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_bucket: Option<String>,
     /// When everything was last seen to be true after a change of this status. A pass that finds nothing new writes
     /// nothing; the metric `rolecall_last_verified_timestamp_seconds` has every pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 use kube::Client;
+use tokio::time::Instant;
 
 use crate::api::cluster_identity::ManagementPolicy;
 use crate::aws::{self, Session};
@@ -30,7 +31,7 @@ pub enum StepResult {
     Done,
     /// The call failed.
     Failed(Fault),
-    /// Something that it rests on failed, so it was not tried.
+    /// It was not tried: something that it rests on failed, or there was no time left.
     Skipped,
 }
 
@@ -101,6 +102,14 @@ pub struct Targets<'a> {
     pub aws: &'a Session,
     /// The target cluster; `None` for a plan without Secrets.
     pub cluster: Option<&'a Client>,
+    /// When no further change is begun, so that what was made can still be told; `None` for never.
+    pub until: Option<Instant>,
+}
+
+impl Targets<'_> {
+    fn is_too_late(&self) -> bool {
+        self.until.is_some_and(|until| until <= Instant::now())
+    }
 }
 
 /// How many subjects are changed side by side; AWS calls are bounded by the account's budget besides.
@@ -181,7 +190,8 @@ async fn walk(targets: &Targets<'_>, plan: &Plan, lane: Vec<usize>, before: &BTr
     for at in lane {
         let step = &plan.steps[at];
         let rests_on_broken = rests_on_broken(step, before) || rests_on_broken(step, &walked.broken);
-        let result = if rests_on_broken { StepResult::Skipped } else { make(targets, step).await };
+        let skip = rests_on_broken || targets.is_too_late();
+        let result = if skip { StepResult::Skipped } else { make(targets, step).await };
         // What was not deleted keeps what comes after it, too.
         let needed = step.change.is_creation() || step.change.is_deletion() || marks_anew(step);
         if result != StepResult::Done && needed {

@@ -20,11 +20,11 @@ type Applied = Result<(), Fault>;
 
 /// Makes one change. A change of Kubernetes is not for this room, and says so.
 pub async fn apply(session: &Session, change: &Change) -> Applied {
+    let note = || change.role().into_iter().for_each(|role| session.account.note_written(role));
+    // Whatever the answer, the role may have changed; and who gives up waiting for it does not come to the second note.
+    note();
     let result = call(session, change).await;
-    // Whatever the answer, the role may have changed.
-    if let Some(role) = change.role() {
-        session.account.note_written(role);
-    }
+    note();
     result
 }
 

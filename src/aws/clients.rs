@@ -108,6 +108,11 @@ impl Connection {
         Self { base, meter, sessions: Mutex::default(), accounts: Mutex::default() }
     }
 
+    /// A way into an account that was found before.
+    pub async fn known(&self, access: &Access) -> Option<Session> {
+        self.sessions.lock().await.get(access).cloned()
+    }
+
     /// The way into the account that the credentials belong to. Asked once for each region and role.
     pub async fn open(&self, access: &Access) -> Result<Session, Fault> {
         if let Some(session) = self.sessions.lock().await.get(access) {

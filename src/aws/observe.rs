@@ -252,7 +252,7 @@ async fn provider(session: &Session, arn: &str) -> Result<Option<ObservedProvide
     }))
 }
 
-/// The bucket as far as a teardown has to know it; `None` when there is none, or none that is ours.
+/// The bucket as far as a teardown has to know it; `None` when there is none, or none that can be ours.
 async fn doomed_bucket(session: &Session, teardown: &Teardown) -> Result<Option<DoomedBucket>, Fault> {
     let name = &teardown.issuer.bucket.name;
     let tags = match tags(session, name).await? {
@@ -261,7 +261,8 @@ async fn doomed_bucket(session: &Session, teardown: &Teardown) -> Result<Option<
         Tags::Forbidden(fault) => return Err(fault),
         Tags::Read(tags) => tags,
     };
-    if !tags.contains_key(&teardown.owner_tag) {
+    let marked = tags.contains_key(&teardown.owner_tag);
+    if !marked && !tags.is_empty() {
         return Ok(None);
     }
     let call = session.clients.s3.get_bucket_versioning().bucket(name).expected_bucket_owner(&session.account.id);
@@ -274,6 +275,7 @@ async fn doomed_bucket(session: &Session, teardown: &Teardown) -> Result<Option<
     let Some(keys) = found(list(session, name, most).await)? else { return Ok(None) };
     let (documents, others) = keys.into_iter().partition(|key| ours.contains(key));
     Ok(Some(DoomedBucket {
+        marked,
         // Once switched on, versioning can only be suspended; either way old versions may lie there.
         versioned: matches!(versioning, Some(BucketVersioningStatus::Enabled | BucketVersioningStatus::Suspended)),
         documents,

@@ -47,8 +47,12 @@ impl Freshness {
         Self { not_before: time, rest_not_before: time }
     }
 
-    /// A look that is due, once in an interval: what another ClusterIdentity had read a little earlier will do.
-    pub fn due(interval: Duration) -> Self {
+    /// A look that is due, once in an interval: what another ClusterIdentity had read a little earlier will do, unless a
+    /// change was made so shortly before (`changed`) that a listing of that age may not show it. Reads lag by `lag` at most.
+    pub fn due(interval: Duration, changed: Option<Instant>, lag: Duration) -> Self {
+        if changed.is_some_and(|changed| changed.elapsed() < lag + OLDEST.1) {
+            return Self::from_now_on();
+        }
         let now = Instant::now();
         let before = |age: Duration| now.checked_sub(age).unwrap_or(now);
         let (part, most) = OLDEST;

@@ -137,5 +137,6 @@ pub fn prior(identity: &ClusterIdentity, requests: &BTreeMap<RequestId, Credenti
         ];
         prior.extend(pairs.into_iter().filter_map(|(subject, fingerprint)| Some((subject, fingerprint?))));
     }
-    Prior { verified: prior, ..Prior::default() }
+    let begun_bucket = identity.status.as_ref().and_then(|status| status.begun_bucket.clone());
+    Prior { verified: prior, begun_bucket, ..Prior::default() }
 }

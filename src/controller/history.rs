@@ -16,7 +16,12 @@ struct Past {
     due: Option<Instant>,
     /// No pass for this generation before this time.
     held: Option<(Option<i64>, Instant)>,
+    /// What drifted and was healed: how often, each time soon after the one before it, and when last.
+    healed: HashMap<String, (u32, Instant)>,
 }
+
+/// Drift that was healed so long ago has nothing to do with what drifts now.
+const FORGIVEN: Duration = Duration::from_mins(10);
 
 impl History {
     /// Notes when the next pass is due.
@@ -34,14 +39,34 @@ impl History {
     /// Counts a pass; how many unsettled ones there were in a row before it. A settled one starts anew.
     pub fn count(&self, identity: &str, unsettled: bool) -> u32 {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let past = all.entry(identity.to_owned()).or_default();
         if !unsettled {
-            all.remove(identity);
+            *past = Past { healed: std::mem::take(&mut past.healed), ..Past::default() };
             return 0;
         }
-        let past = all.entry(identity.to_owned()).or_default();
         let before = past.unsettled;
         past.unsettled = before.saturating_add(1);
         before
+    }
+
+    /// Counts what drifted and was healed; how often any of it was before, in a row. Passes that found all well may lie in
+    /// between: who writes what Rolecall writes may take its time.
+    pub fn heal(&self, identity: &str, drift: &[String]) -> u32 {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let healed = &mut all.entry(identity.to_owned()).or_default().healed;
+        healed.retain(|_, (_, at)| at.elapsed() < FORGIVEN);
+        let mut most = 0;
+        for what in drift {
+            let (times, at) = healed.entry(what.clone()).or_insert((0, Instant::now()));
+            most = most.max(*times);
+            (*times, *at) = (times.saturating_add(1), Instant::now());
+        }
+        most
+    }
+
+    /// Forgets a ClusterIdentity that is gone.
+    pub fn forget(&self, identity: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(identity);
     }
 
     /// Holds passes for a generation back for a while; a change of the spec is served at once.
@@ -71,6 +96,20 @@ mod tests {
         assert_eq!(history.count("b", true), 0);
         assert_eq!(history.count("a", false), 0);
         assert_eq!(history.count("a", true), 0);
+    }
+
+    #[test]
+    fn drift_that_is_healed_again_and_again_is_counted_whatever_comes_between() {
+        let history = History::default();
+        let heals = ["trust", "tags", "trust", "trust"].map(|what| {
+            history.count("a", true);
+            let before = history.heal("a", &[what.to_owned()]);
+            history.count("a", false);
+            before
+        });
+        assert_eq!(heals, [0, 0, 1, 2]);
+        history.forget("a");
+        assert_eq!(history.heal("a", &["trust".to_owned()]), 0);
     }
 
     #[test]

@@ -42,7 +42,7 @@ use gather::full_name;
 use history::History;
 use metrics::{Metrics, Standing};
 use outcome::Outcome;
-use pass::{Ended, Shared};
+use pass::{Ended, Shared, Terms};
 use publish::Publisher;
 use server::Readiness;
 use watches::{GuardedIdentity, Stores};
@@ -115,8 +115,8 @@ const FIRST_LISTS: Duration = Duration::from_secs(10);
 const LAST_WORD: Duration = Duration::from_secs(5);
 /// Events within this time make one pass.
 const DEBOUNCE: Duration = Duration::from_millis(20);
-/// From so many unsettled passes in a row on, events alone bring no pass before the delay is over: something else
-/// writes what Rolecall writes, and its events would make the two go faster and faster.
+/// From so many passes in a row on that did not settle, or that healed drift, events alone bring no pass before the delay is
+/// over: something else writes what Rolecall writes, and its events would make the two go faster and faster.
 const PATIENCE: u32 = 4;
 
 /// Runs until `stop` is cancelled.
@@ -270,7 +270,7 @@ async fn lead(
             stores: stores.clone(),
             secrets: tokio::sync::Mutex::default(),
             trust_limits: tokio::sync::Mutex::default(),
-            settling: std::sync::Mutex::default(),
+            recent: std::sync::Mutex::default(),
             refused: std::sync::Mutex::default(),
             annotating: tokio::sync::Mutex::default(),
             settle_time: settings.settle_time,
@@ -334,6 +334,7 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
     };
     let doomed = identity.metadata.deletion_timestamp.is_some();
     if doomed && !crate::kubernetes::finalizer::TEARDOWN.is_set(identity) {
+        context.history.forget(&full_name(identity));
         return Ok(Action::await_change());
     }
     let mut identity = identity.clone();
@@ -359,13 +360,16 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
     Ok(Action::requeue(delay))
 }
 
-/// How old what a pass knows of the account's roles may be: one that something has caused looks for itself.
-fn freshness(context: &Context, identity: &ClusterIdentity) -> Freshness {
-    if context.history.is_due(&full_name(identity)) {
-        Freshness::due(identity.spec.drift_interval.0)
+/// What a pass is made under. One that something has caused looks at the account's roles for itself.
+fn terms(context: &Context, identity: &ClusterIdentity, now: Timestamp) -> Terms {
+    let freshness = if context.history.is_due(&full_name(identity)) {
+        let changed = context.shared.last_changed(identity);
+        Freshness::due(identity.spec.drift_interval.0, changed, context.shared.settle_time)
     } else {
         Freshness::from_now_on()
-    }
+    };
+    // The rest of the time is for the calls under way, and for the statuses.
+    Terms { freshness, until: tokio::time::Instant::now() + context.pass_timeout.mul_f64(0.8), now }
 }
 
 /// A pass that ends in time, whatever happens in it.
@@ -373,9 +377,9 @@ async fn pass_within_bounds(context: &Arc<Context>, identity: &ClusterIdentity, 
     let limit = context.pass_timeout;
     let work = async {
         if identity.metadata.deletion_timestamp.is_some() {
-            teardown::pass(&context.shared, identity, now).await
+            teardown::pass(&context.shared, identity, terms(context, identity, now)).await
         } else {
-            pass::pass(&context.shared, identity, freshness(context, identity), now).await
+            pass::pass(&context.shared, identity, terms(context, identity, now)).await
         }
     };
     let bounded = tokio::time::timeout(limit, work);
@@ -424,9 +428,13 @@ async fn contain<T>(future: impl Future<Output = T>) -> Result<T, String> {
 
 fn next_delay(context: &Context, identity: &ClusterIdentity, name: &str, ended: &Ended, now: Timestamp) -> Duration {
     let unsettled = context.history.count(name, ended.outcome.is_unsettled());
-    let delay = ended.outcome.delay(identity.spec.drift_interval.0, unsettled);
+    let changed = matches!(ended.outcome, Outcome::Changed { .. });
+    let healed = if changed { context.history.heal(name, &ended.drift) } else { 0 };
+    let in_vain = unsettled.max(healed);
+    let delay =
+        ended.outcome.delay(identity.spec.drift_interval.0, if in_vain >= PATIENCE { in_vain } else { unsettled });
     // A failed pass causes no events; one that changes the same thing again and again does.
-    if unsettled >= PATIENCE && matches!(ended.outcome, Outcome::Changed { .. }) {
+    if changed && in_vain >= PATIENCE {
         context.history.hold(name, identity.metadata.generation, delay);
     }
     // A key that is due to be dropped is dropped then, not an interval later.
@@ -449,7 +457,7 @@ async fn until_filled(stores: &Stores) {
 fn standing(ended: &Ended, now: Timestamp) -> Standing {
     Standing {
         ready: ended.ready,
-        drifted: i64::try_from(ended.drifted).unwrap_or(i64::MAX),
+        drifted: i64::try_from(ended.drift.len()).unwrap_or(i64::MAX),
         verified_at: (ended.outcome == Outcome::Verified).then_some(now),
     }
 }

@@ -33,8 +33,11 @@ use crate::plan::{Change, Obstacle, Plan, Prior, Settling, Subject, plan};
 /// How long an account's quota is believed: people have it raised when a request was refused for it.
 const TRUST_LIMIT_AGE: Duration = Duration::from_mins(5);
 
+/// How long a change is remembered after reads surely show it.
+const REMEMBERED: Duration = Duration::from_mins(1);
+
 /// How many Secrets are read, and statuses written, side by side.
-const SIDE_BY_SIDE: usize = 8;
+pub const SIDE_BY_SIDE: usize = 8;
 
 /// Everything that passes share.
 pub struct Shared {
@@ -55,7 +58,7 @@ pub struct Shared {
     /// Quotas on trust policies, by account; read only when a trust policy is longer than AWS's default.
     pub trust_limits: Mutex<BTreeMap<String, (Instant, usize)>>,
     /// What was changed a moment ago, by ClusterIdentity.
-    pub settling: std::sync::Mutex<HashMap<String, Settling>>,
+    pub recent: std::sync::Mutex<HashMap<String, Recent>>,
     /// Roles that AWS has refused with what was to be granted ahead, by ClusterIdentity and fingerprint.
     pub refused: std::sync::Mutex<HashMap<String, BTreeMap<String, String>>>,
     /// Held while the CloudCredential's annotation is looked at and changed.
@@ -66,30 +69,59 @@ pub struct Shared {
     pub begun: tokio::time::Instant,
 }
 
+/// What was changed a moment ago for a ClusterIdentity.
+pub struct Recent {
+    settling: Settling,
+    /// When there was last something that reads may not show.
+    at: tokio::time::Instant,
+}
+
+/// What a pass is made under.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// How old what is known of the account's roles may be.
+    pub freshness: Freshness,
+    /// When no further change is begun.
+    pub until: tokio::time::Instant,
+    /// The time.
+    pub now: Timestamp,
+}
+
 impl Shared {
     /// What was changed a moment ago for a ClusterIdentity.
     pub fn settling_of(&self, identity: &ClusterIdentity, now: Timestamp) -> Settling {
-        let mut all = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(settling) = all.get_mut(&full_name(identity)) else { return Settling::default() };
-        settling.expire(now, self.settle_time);
-        settling.clone()
+        let mut all = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(recent) = all.get_mut(&full_name(identity)) else { return Settling::default() };
+        recent.settling.expire(now, self.settle_time);
+        recent.settling.clone()
+    }
+
+    /// When there was last something of a ClusterIdentity that reads may not show, if that is not long ago.
+    pub fn last_changed(&self, identity: &ClusterIdentity) -> Option<tokio::time::Instant> {
+        let all = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&full_name(identity)).map(|recent| recent.at)
     }
 
     /// Remembers what a pass left unseen, and what it made.
     pub fn remember_settling(&self, identity: &ClusterIdentity, evidence: &Evidence, now: Timestamp) {
-        let settling = evidence.settling(now);
-        let mut all = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
-        if settling.is_empty() {
-            all.remove(&full_name(identity));
-        } else {
-            all.insert(full_name(identity), settling);
+        let (settling, name) = (evidence.settling(now), full_name(identity));
+        let mut all = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if !settling.is_empty() {
+            all.insert(name, Recent { settling, at: tokio::time::Instant::now() });
+        } else if let Some(recent) = all.get_mut(&name) {
+            recent.settling = settling;
         }
+        // No listing is used that is so old.
+        all.retain(|_, recent| !recent.settling.is_empty() || recent.at.elapsed() < self.settle_time + REMEMBERED);
     }
 
     /// Notes that a pass was given up: nobody knows what it made.
     pub fn remember_given_up(&self, identity: &ClusterIdentity) {
-        let mut all = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(full_name(identity)).or_default().may_have_made(Timestamp::now());
+        let at = tokio::time::Instant::now();
+        let mut all = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = all.entry(full_name(identity)).or_insert_with(|| Recent { settling: Settling::default(), at });
+        recent.settling.may_have_made(Timestamp::now());
+        recent.at = at;
     }
 
     fn refused_by_aws(&self, identity: &ClusterIdentity) -> BTreeMap<String, String> {
@@ -119,7 +151,7 @@ impl Shared {
     /// Forgets a ClusterIdentity that is gone.
     pub fn forget_settling(&self, identity: &ClusterIdentity) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
-        self.settling.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
     }
 }
 
@@ -131,24 +163,20 @@ pub struct Ended {
     pub ready: &'static str,
     /// When something is due before the next interval: a key to be dropped, a change that no read can be late for any more.
     pub due: Option<Timestamp>,
-    /// How many differences were someone else's doing.
-    pub drifted: usize,
+    /// What differs by someone else's doing: resource and field.
+    pub drift: Vec<String>,
 }
 
-/// Makes a pass and writes the statuses. The account's roles are read as fresh as is asked for.
-pub async fn pass(
-    shared: &Arc<Shared>,
-    identity: &ClusterIdentity,
-    freshness: Freshness,
-    now: Timestamp,
-) -> Result<Ended, kube::Error> {
+/// Makes a pass and writes the statuses.
+pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms) -> Result<Ended, kube::Error> {
+    let now = terms.now;
     // Before anything is made that would have to be taken away again.
     teardown::keep_finalizer(shared, identity).await?;
     let mut requests = gather::requests(&shared.stores, identity);
     requests.objects.values_mut().for_each(|request| shared.publisher.freshen(request));
     let checks = Box::pin(checks::gather(shared, identity)).await;
     let inputs = std::mem::take(&mut requests.inputs);
-    match Box::pin(look_and_act(shared, identity, &requests, inputs, &checks, freshness, now)).await {
+    match Box::pin(look_and_act(shared, identity, &requests, inputs, &checks, terms)).await {
         Ok((desired, evidence, live)) => {
             let states = states(&desired, &evidence);
             let outcome = outcome(&evidence, &states);
@@ -165,7 +193,9 @@ pub async fn pass(
             let held = evidence.plan().obstacles.iter().any(|(_, obstacle)| matches!(obstacle, Obstacle::Settling(_)));
             let settled = held.then(|| evidence.plan().settling.next_expiry(shared.settle_time)).flatten();
             let due = retirement.into_iter().chain(settled).min();
-            Ok(Ended { outcome, ready: status::ready(&next), due, drifted: evidence.plan().drift().count() })
+            let drift = evidence.plan().drift();
+            let drift = drift.map(|(step, found)| format!("{} {}", step.change.target(), found.field.as_str()));
+            Ok(Ended { outcome, ready: status::ready(&next), due, drift: drift.collect() })
         }
         Err(outcome) => {
             let message = message(&outcome);
@@ -224,17 +254,22 @@ pub async fn given_up(
     now: Timestamp,
 ) -> Result<Ended, kube::Error> {
     let previous = identity.status.clone().unwrap_or_default();
-    let next = status::without_plan(&previous, identity.metadata.generation, &outcome, message, now);
+    let generation = identity.metadata.generation;
+    let next = if identity.metadata.deletion_timestamp.is_some() {
+        status::held_in_teardown(&previous, generation, &outcome, message, now)
+    } else {
+        status::without_plan(&previous, generation, &outcome, message, now)
+    };
     shared.publisher.identity_refused(identity, &previous, &next).await?;
     checks::tell_unread(shared, identity, &outcome, message, now).await?;
-    Ok(Ended { outcome, ready: status::ready(&next), due: None, drifted: 0 })
+    Ok(Ended { outcome, ready: status::ready(&next), due: None, drift: Vec::new() })
 }
 
 impl Ended {
     /// A pass whose status could not be written: what is known is what the status said before.
     pub fn without_status(outcome: Outcome, identity: &ClusterIdentity) -> Self {
         let ready = identity.status.as_ref().map_or("unknown", status::ready);
-        Self { outcome, ready, due: None, drifted: 0 }
+        Self { outcome, ready, due: None, drift: Vec::new() }
     }
 }
 
@@ -244,8 +279,7 @@ async fn look_and_act(
     requests: &Requests,
     inputs: Vec<RequestInput>,
     checks: &[Check],
-    freshness: Freshness,
-    now: Timestamp,
+    Terms { freshness, until, now }: Terms,
 ) -> Result<(Desired, Evidence, Live), Outcome> {
     gather::refuse_duplicate(&shared.stores, identity).map_err(Outcome::Refused)?;
     let namespace = identity.metadata.namespace.clone().unwrap_or_default();
@@ -265,7 +299,11 @@ async fn look_and_act(
     observed.keys_unread = keys_unread;
     let listed = observed.leftovers.roles.known().is_ok();
     let plan = plan(&desired, &observed, &prior);
-    let evidence = carry_out(&Targets { aws: &session, cluster: Some(&shared.client) }, plan).await;
+    shared.publisher.begin(identity, &plan).await.map_err(|error| {
+        let fault = kubernetes::errors::fault("patch status", "a status", &error);
+        Outcome::NotWritten(fault.class)
+    })?;
+    let evidence = carry_out(&Targets { aws: &session, cluster: Some(&shared.client), until: Some(until) }, plan).await;
     // A pass may take longer than reads lag: what it made last is as young as its end.
     shared.remember_settling(identity, &evidence, Timestamp::now());
     shared.remember_refused(identity, &desired, &evidence);

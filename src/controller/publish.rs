@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::status::summarise;
+use super::status::{summarise, to_begin};
+use crate::api::cluster_identity::ManagementPolicy;
 use crate::api::credentials_request::RequestCondition;
 use crate::api::{
     ClusterIdentity, ClusterIdentityStatus, CredentialsRequest, CredentialsRequestStatus, UpgradeCheck,
@@ -20,7 +21,7 @@ use crate::api::{
 };
 use crate::apply::Evidence;
 use crate::kubernetes::secrets::FIELD_MANAGER;
-use crate::plan::Step;
+use crate::plan::{Plan, Step};
 
 /// Writes statuses and events.
 pub struct Publisher {
@@ -72,6 +73,20 @@ impl Publisher {
     {
         let (Some(uid), Some(version)) = (object.uid(), version(object)) else { return };
         self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, (version, json!(object.status())));
+    }
+
+    /// Notes in the status that the issuer bucket is about to be created: whoever comes after a crash is to know whose the
+    /// bucket is. Tags in the creating call would tell it too, but need `s3:TagResource`, and us-east-1 answers that call
+    /// with yes for a bucket that the account has already.
+    pub async fn begin(&self, identity: &ClusterIdentity, plan: &Plan) -> Result<(), kube::Error> {
+        let previous = identity.status.clone().unwrap_or_default();
+        let begun = to_begin(plan).filter(|begun| previous.begun_bucket.as_ref() != Some(begun));
+        match begun.filter(|_| plan.management == ManagementPolicy::Enforce) {
+            Some(begun) => {
+                self.write(identity, &ClusterIdentityStatus { begun_bucket: Some(begun.clone()), ..previous }).await
+            }
+            None => Ok(()),
+        }
     }
 
     /// Writes the status of a ClusterIdentity after a pass.

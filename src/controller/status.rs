@@ -1,25 +1,26 @@
 //! The status of a ClusterIdentity, computed from evidence alone.
 
+mod teardown;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::outcome::{
-    DELETING, Outcome, fault_reason, obstacle_needs_person, obstacle_reason, refused_reason, verification,
-};
+use super::outcome::{Outcome, fault_reason, obstacle_needs_person, obstacle_reason, refused_reason, verification};
 use super::verdicts::{RequestState, Standing, Wants, is_passing, is_unread};
 use crate::api::cluster_identity::{
     DeletionPolicy, DriftEntry, ManagementPolicy, PendingChange, PublishedKey, RoleCounts,
 };
-use crate::api::{ClusterIdentityStatus, TEARDOWN_FINALIZER, conditions as types};
+use crate::api::{ClusterIdentityStatus, conditions as types};
 use crate::apply::Evidence;
 use crate::desired::Desired;
 use crate::desired::keys::retire_at;
 use crate::desired::pregrant::Fate;
 use crate::observed::{Fault, FaultClass};
 use crate::plan::drift::cut;
-use crate::plan::{Difference, Obstacle, Plan, Step, Subject, Verification};
+use crate::plan::{Change, Difference, Obstacle, Plan, Step, Subject, Verification};
+pub use teardown::{during_teardown, held_in_teardown};
 
 /// How many problems a message tells; the rest is counted.
 const MOST_TOLD: usize = 10;
@@ -138,6 +139,7 @@ pub fn after_pass(
         pending_changes: pending,
         drift,
         verified: verified(previous, evidence),
+        begun_bucket: begun_bucket(previous, evidence.plan()),
         last_verified_time: previous.last_verified_time.clone(),
         conditions: conditions.out,
     };
@@ -201,75 +203,6 @@ pub fn without_plan(
     let is_final = refused || outcome.is_stalled();
     let observed_generation = if is_final { generation } else { previous.observed_generation };
     ClusterIdentityStatus { observed_generation, conditions: conditions.out, ..previous.clone() }
-}
-
-/// The status while a ClusterIdentity is being deleted: what was true of it is so no longer.
-pub fn during_teardown(
-    previous: &ClusterIdentityStatus,
-    generation: Option<i64>,
-    evidence: &Evidence,
-    outcome: &Outcome,
-    now: Timestamp,
-) -> ClusterIdentityStatus {
-    let problems = problems(evidence, &[]);
-    let message = match (outcome, problems.is_empty()) {
-        (Outcome::Changed { writes }, true) => format!("{writes} parts were deleted and are being verified"),
-        (_, true) => "what carries the cluster's mark is being deleted".to_owned(),
-        (_, false) => in_the_way(&summarise(&problems)),
-    };
-    let mut status = torn(previous, generation, outcome, &message, now);
-    let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: status.conditions };
-    permissions(&mut conditions, evidence);
-    freshness(&mut conditions, evidence);
-    status.conditions = conditions.out;
-    status
-}
-
-/// The status while a deletion cannot go on, or waits.
-pub fn held_in_teardown(
-    previous: &ClusterIdentityStatus,
-    generation: Option<i64>,
-    outcome: &Outcome,
-    message: &str,
-    now: Timestamp,
-) -> ClusterIdentityStatus {
-    let message = if *outcome == Outcome::Settling { message.to_owned() } else { in_the_way(message) };
-    let mut status = torn(previous, generation, outcome, &message, now);
-    let reason = outcome.reason();
-    let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: status.conditions };
-    if *outcome != Outcome::Settling {
-        conditions.set(types::SNAPSHOT_FRESH, Says { status: Some(false), reason, message });
-    }
-    status.conditions = conditions.out;
-    status
-}
-
-/// Who holds the object, and how to let it go all the same.
-fn in_the_way(problem: &str) -> String {
-    format!(
-        "{problem}; until then the finalizer {TEARDOWN_FINALIZER} keeps this object and its namespace: to let it go and leave what it owns in AWS, set spec.deletionPolicy to Retain"
-    )
-}
-
-fn torn(
-    previous: &ClusterIdentityStatus,
-    generation: Option<i64>,
-    outcome: &Outcome,
-    message: &str,
-    now: Timestamp,
-) -> ClusterIdentityStatus {
-    let mut conditions = Conditions::over(&previous.conditions, generation, now);
-    conditions.set(types::READY, Says { status: Some(false), reason: DELETING, message: message.to_owned() });
-    progress(&mut conditions, outcome, message);
-    ClusterIdentityStatus {
-        observed_generation: generation,
-        issuer_url: previous.issuer_url.clone(),
-        provider_arn: previous.provider_arn.clone(),
-        // Which bucket was ours is needed to the end.
-        verified: previous.verified.clone(),
-        conditions: conditions.out,
-        ..ClusterIdentityStatus::default()
-    }
 }
 
 fn overall(conditions: &mut Conditions<'_>, outcome: &Outcome, evidence: &Evidence, states: &[RequestState<'_>]) {
@@ -565,6 +498,18 @@ fn verified(previous: &ClusterIdentityStatus, evidence: &Evidence) -> BTreeMap<S
         }
     }
     verified
+}
+
+/// What is to be remembered of an issuer bucket that was begun: until it was seen to be right.
+fn begun_bucket(previous: &ClusterIdentityStatus, plan: &Plan) -> Option<String> {
+    let begun = to_begin(plan).or(previous.begun_bucket.as_ref());
+    begun.filter(|_| !plan.is_true(&Subject::Bucket)).cloned()
+}
+
+/// The fingerprint of the issuer bucket, if a plan is to create it.
+pub fn to_begin(plan: &Plan) -> Option<&String> {
+    let creates = plan.steps.iter().any(|step| matches!(step.change, Change::CreateBucket(_)));
+    plan.fingerprints.get(&Subject::Bucket).filter(|_| creates)
 }
 
 /// A difference as status tells it.

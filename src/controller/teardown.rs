@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryFutureExt;
+use futures::{FutureExt, StreamExt, TryFutureExt, stream};
 use jiff::Timestamp;
 
 use super::gather::{self, full_name};
 use super::outcome::Outcome;
-use super::pass::{Ended, Shared};
+use super::pass::{Ended, SIDE_BY_SIDE, Shared, Terms};
 use super::verdicts::outcome;
 use super::{request_status, status};
 use crate::api::ClusterIdentity;
@@ -36,12 +36,16 @@ pub async fn keep_finalizer(shared: &Shared, identity: &ClusterIdentity) -> Resu
 }
 
 /// Makes a pass over a ClusterIdentity that is being deleted and carries the finalizer.
-pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timestamp) -> Result<Ended, kube::Error> {
-    // One that was refused has made nothing: all that it could name is its elder's.
-    if !is_wanted(identity) || gather::refuse_duplicate(&shared.stores, identity).is_err() {
-        return let_go(shared, identity, "deletionPolicy keeps it from being touched", now).await;
+pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms) -> Result<Ended, kube::Error> {
+    let now = terms.now;
+    if !is_wanted(identity) {
+        return let_go(shared, identity, "spec keeps what it owns from being touched", now).await;
     }
-    match Box::pin(look_and_act(shared, identity, now)).await {
+    // One that was refused has made nothing: all that it could name is its elder's.
+    if let Err(refused) = gather::refuse_duplicate(&shared.stores, identity) {
+        return let_go(shared, identity, &format!("it has made nothing: {refused}"), now).await;
+    }
+    match Box::pin(look_and_act(shared, identity, terms)).await {
         Err(outcome) => {
             let message = super::pass::message(&outcome);
             hold(shared, identity, outcome, &message, now).await
@@ -53,11 +57,8 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timesta
                     let_go(shared, identity, "nothing that carries the cluster's mark is left", now).await
                 }
                 (Outcome::Verified, Some(wait)) => {
-                    let message = format!(
-                        "nothing is left; looked at again in {} s, because AWS's reads may not show yet what was made",
-                        wait.as_secs().max(1)
-                    );
-                    let ended = hold(shared, identity, Outcome::Settling, &message, now).await?;
+                    let message = "nothing is left to be seen; looked at again soon, because AWS's reads may not show yet what was made";
+                    let ended = hold(shared, identity, Outcome::Settling, message, now).await?;
                     Ok(Ended { due: now.checked_add(wait).ok(), ..ended })
                 }
                 _ => tell(shared, identity, outcome, &evidence, now).await,
@@ -66,7 +67,11 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timesta
     }
 }
 
-async fn look_and_act(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timestamp) -> Result<Evidence, Outcome> {
+async fn look_and_act(
+    shared: &Arc<Shared>,
+    identity: &ClusterIdentity,
+    Terms { until, now, .. }: Terms,
+) -> Result<Evidence, Outcome> {
     let session = shared.aws.open(&Access::of(&identity.spec)).map_err(Outcome::NoAccount).await?;
     let name = full_name(identity);
     let doomed = desired::teardown(&name, &identity.spec, &session.account.id).map_err(Outcome::Refused)?;
@@ -74,7 +79,7 @@ async fn look_and_act(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Tim
     let secrets = shared.stores.secrets_of(&name);
     let prior = Prior { settling: shared.settling_of(identity, now), ..gather::prior(identity, &[].into()) };
     let plan = teardown(&doomed, &observed, &secrets, &prior);
-    let evidence = carry_out(&Targets { aws: &session, cluster: Some(&shared.client) }, plan).await;
+    let evidence = carry_out(&Targets { aws: &session, cluster: Some(&shared.client), until: Some(until) }, plan).await;
     shared.remember_settling(identity, &evidence, Timestamp::now());
     Ok(evidence)
 }
@@ -90,8 +95,8 @@ async fn tell(
     let previous = identity.status.clone().unwrap_or_default();
     let next = status::during_teardown(&previous, identity.metadata.generation, evidence, &outcome, now);
     shared.publisher.identity(identity, &previous, &next, evidence).await?;
-    tell_requests(shared, identity, now).await?;
-    Ok(Ended { outcome, ready: status::ready(&next), due: None, drifted: 0 })
+    tell_requests(shared, identity, now).await;
+    Ok(Ended { outcome, ready: status::ready(&next), due: None, drift: Vec::new() })
 }
 
 /// Says that the object stays for now, and why. The namespace that it is in waits for it.
@@ -105,24 +110,36 @@ async fn hold(
     let previous = identity.status.clone().unwrap_or_default();
     let next = status::held_in_teardown(&previous, identity.metadata.generation, &outcome, message, now);
     shared.publisher.identity_refused(identity, &previous, &next).await?;
-    Ok(Ended { outcome, ready: status::ready(&next), due: None, drifted: 0 })
+    Ok(Ended { outcome, ready: status::ready(&next), due: None, drift: Vec::new() })
 }
 
-/// The requests are served by nobody from now on.
-async fn tell_requests(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timestamp) -> Result<(), kube::Error> {
+/// The requests are served by nobody from now on. One whose status cannot be written holds up nothing: it may be refused for
+/// ever, and the object is to go.
+async fn tell_requests(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timestamp) {
     let mut requests = gather::requests(&shared.stores, identity);
     // What an older ClusterIdentity serves goes on being served.
     let claimed = requests.inputs.iter().filter(|input| input.claimed_by.is_some());
     for input in claimed {
         requests.objects.remove(&input.id);
     }
-    for mut request in requests.objects.into_values() {
-        shared.publisher.freshen(&mut request);
-        let previous = request.status.clone().unwrap_or_default();
-        let next = request_status::deprovisioned(&previous, request.metadata.generation, &full_name(identity), now);
-        shared.publisher.request(&request, &previous, &next).await?;
-    }
-    Ok(())
+    let name = full_name(identity);
+    stream::iter(requests.objects.into_values())
+        .map(|mut request| {
+            let name = &name;
+            // Boxed: the compiler cannot see through a stream of borrowing futures that they may be sent.
+            async move {
+                shared.publisher.freshen(&mut request);
+                let previous = request.status.clone().unwrap_or_default();
+                let next = request_status::deprovisioned(&previous, request.metadata.generation, name, now);
+                if let Err(error) = shared.publisher.request(&request, &previous, &next).await {
+                    tracing::warn!(request = full_name(&request), %error, "a status could not be written");
+                }
+            }
+            .boxed()
+        })
+        .buffer_unordered(SIDE_BY_SIDE)
+        .collect::<()>()
+        .await;
 }
 
 async fn let_go(
@@ -131,12 +148,12 @@ async fn let_go(
     why: &str,
     now: Timestamp,
 ) -> Result<Ended, kube::Error> {
-    tell_requests(shared, identity, now).await?;
+    tell_requests(shared, identity, now).await;
     TEARDOWN.take_back(&shared.client, identity).await?;
     shared.forget(identity).await;
     shared.publisher.let_go_event(identity, why).await;
     tracing::info!(identity = full_name(identity), why, "let go");
-    Ok(Ended { outcome: Outcome::LetGo, ready: "unknown", due: None, drifted: 0 })
+    Ok(Ended { outcome: Outcome::LetGo, ready: "unknown", due: None, drift: Vec::new() })
 }
 
 impl Shared {
@@ -150,8 +167,7 @@ impl Shared {
 
     async fn forget(&self, identity: &ClusterIdentity) {
         self.forget_settling(identity);
-        let access = Access::of(&identity.spec);
-        if let Ok(Session { account, .. }) = self.aws.open(&access).await {
+        if let Some(Session { account, .. }) = self.aws.known(&Access::of(&identity.spec)).await {
             account.forget(&desired::names::role_prefix(&identity.spec.infra_name));
         }
     }

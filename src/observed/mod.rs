@@ -182,6 +182,8 @@ pub struct ObservedTeardown {
 /// The issuer bucket as far as a teardown has to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoomedBucket {
+    /// Whether it carries the cluster's mark; otherwise it has no tag at all.
+    pub marked: bool,
     /// Whether versioning is, or was, switched on.
     pub versioned: bool,
     /// Those of our documents that lie in it.

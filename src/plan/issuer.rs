@@ -71,12 +71,15 @@ fn create_bucket(draft: &mut Draft, desired: &Desired, observed: &Observed) -> b
 fn compare_bucket(draft: &mut Draft, desired: &Desired, observed: &Observed, found: &ObservedBucket) -> bool {
     let wanted = &desired.issuer.bucket;
     // A bucket of this account with neither a tag nor an object is what a crash between creating and tagging leaves.
-    // Under a name that the spec chose, it may as well be someone's new bucket.
-    let half_made = wanted.default_name && found.tags.is_empty() && found.contents == Contents::Empty;
-    // Our policy opens the whole bucket to the public: one with anything else in it is not even adopted.
-    let holds_others = found.contents == Contents::Others && !draft.was_ours(&BUCKET);
+    // Under a name that the spec chose, it may as well be someone's new bucket, unless we were about to create it.
+    let expected = wanted.default_name || draft.was_begun(&wanted.fingerprint());
+    let half_made = expected && found.tags.is_empty() && found.contents == Contents::Empty;
+    // Our policy opens the whole bucket to the public: one with anything else in it is not even adopted. One that was ours
+    // may have been deleted and made again for something else; only where nothing is left to be opened is it still that.
+    let holds_others =
+        found.contents == Contents::Others && !(draft.was_ours(&BUCKET) && is_open_already(wanted, found));
     if !half_made && (holds_others || !draft.may_change(&BUCKET, &found.tags)) {
-        let obstacle = if holds_others && draft.adopt {
+        let obstacle = if holds_others && (draft.adopt || draft.was_ours(&BUCKET)) {
             Obstacle::BucketInUse(wanted.name.clone())
         } else {
             draft.not_ours(format!("bucket {}", wanted.name))
@@ -99,6 +102,18 @@ fn compare_bucket(draft: &mut Draft, desired: &Desired, observed: &Observed, fou
         Err(refused) => draft.obstruct(&Subject::Keys, keys_obstacle(observed, &refused)),
     }
     true
+}
+
+/// Whether the bucket is as public as we would make it.
+fn is_open_already(wanted: &DesiredBucket, found: &ObservedBucket) -> bool {
+    let block = matches!(found.public_access_block.known(), Ok(Some(block)) if *block == wanted.public_access_block);
+    let policy = match (found.policy.known(), wanted.policy_document()) {
+        (Ok(Some(policy)), Ok(document)) => {
+            drift::policy(Field::BucketPolicy, Some(&without_guards(policy.clone())), &document).is_none()
+        }
+        _ => false,
+    };
+    block && policy
 }
 
 fn compare_settings(draft: &mut Draft, wanted: &DesiredBucket, found: &ObservedBucket) {

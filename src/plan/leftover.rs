@@ -32,7 +32,14 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, found: &Leftovers) {
     if let Some(unknown) = desired.claims.unknown.first() {
         return draft.obstruct(&Subject::Leftovers, Obstacle::ClaimUnknown(unknown.to_string()));
     }
-    let wanted = roles.len().max(secrets.len());
+    // What others use stays, and says so. What was deleted a moment ago may be shown by reads for a while.
+    let (used, unused): (Vec<_>, Vec<_>) = roles.into_iter().partition(|role| !role.others.is_empty());
+    for role in used {
+        delete_role(draft, role);
+    }
+    let settling = &draft.prior.settling;
+    let to_go = unused.iter().filter(|role| !settling.has_deleted(&role.name)).count();
+    let wanted = to_go.max(secrets.len());
     if wanted > desired.most_deletions {
         let obstacle = Obstacle::TooManyDeletions { wanted, allowed: desired.most_deletions };
         return draft.obstruct(&Subject::Leftovers, obstacle);
@@ -40,7 +47,7 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, found: &Leftovers) {
     for secret in secrets {
         delete_secret(draft, secret);
     }
-    for role in roles {
+    for role in unused {
         delete_role(draft, role);
     }
 }

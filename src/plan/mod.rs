@@ -34,6 +34,8 @@ pub struct Prior {
     pub verified: BTreeMap<Subject, String>,
     /// What was changed a moment ago.
     pub settling: Settling,
+    /// The fingerprint of an issuer bucket that was about to be created.
+    pub begun_bucket: Option<String>,
 }
 
 /// A plan.
@@ -97,7 +99,7 @@ pub enum Obstacle {
     },
     /// The bucket is to be adopted, but holds more than our documents.
     #[error(
-        "bucket {0} holds objects other than the issuer's documents, or cannot be listed: its policy would make all of them public, so it is not adopted; choose another bucket"
+        "bucket {0} does not carry the cluster's tag and holds objects other than the issuer's documents, or cannot be listed: its policy would make all of them public, so it is not taken over; tag it if it is the issuer's, or choose another bucket"
     )]
     BucketInUse(String),
     /// A role lies at another path.
@@ -337,6 +339,11 @@ impl<'a> Draft<'a> {
             (Some(was), Some(is)) => same_resource(was, is),
             _ => false,
         }
+    }
+
+    /// Whether this very bucket was about to be created when somebody last looked.
+    fn was_begun(&self, fingerprint: &str) -> bool {
+        self.prior.begun_bucket.as_ref().is_some_and(|begun| same_resource(begun, fingerprint))
     }
 
     /// Why a difference of an existing subject is there.

@@ -48,6 +48,11 @@ fn provider(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<Observed
     }
 }
 
+fn is_half_made(draft: &Draft, teardown: &Teardown, bucket: &DoomedBucket) -> bool {
+    let empty = bucket.documents.is_empty() && bucket.others.is_empty() && !bucket.versioned;
+    empty && draft.was_begun(&teardown.issuer.bucket.fingerprint())
+}
+
 fn bucket(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<DoomedBucket>>) {
     let (subject, name) = (Subject::Bucket, &teardown.issuer.bucket.name);
     match found.known() {
@@ -55,6 +60,8 @@ fn bucket(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<DoomedBuck
         Err(Fault { class: FaultClass::Denied, .. }) if !draft.prior.verified.contains_key(&subject) => {}
         Err(fault) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
         Ok(None) => {}
+        // What does not carry our mark is not ours, unless we were about to make it and came no further.
+        Ok(Some(bucket)) if !bucket.marked && !is_half_made(draft, teardown, bucket) => {}
         Ok(Some(_)) if draft.is_held() => draft.obstruct(&subject, Obstacle::WaitsFor("the roles and the provider")),
         Ok(Some(bucket)) if bucket.versioned => {
             draft.obstruct(&subject, Obstacle::BucketVersioned(name.clone()));

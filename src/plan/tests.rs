@@ -264,6 +264,48 @@ fn a_bucket_left_by_a_crash_is_finished_but_never_one_with_something_in_it() {
 }
 
 #[test]
+fn a_bucket_of_a_chosen_name_is_finished_only_if_it_was_begun() {
+    let named = spec(&serde_json::json!({"issuer": {
+        "signingKeys": [{"secretRef": {"name": "s", "key": "k"}}], "bucket": {"name": "chosen"},
+    }}));
+    let desired = desire(&inputs(named)).unwrap();
+    let half = ObservedBucket {
+        tags: BTreeMap::new(),
+        contents: Contents::Empty,
+        public_access_block: Seen::Known(None),
+        policy: Seen::Known(None),
+        discovery: Seen::Known(None),
+        keys: Seen::Known(None),
+    };
+    let observed = Observed { bucket: Seen::Known(BucketState::Present(Box::new(half))), ..empty(&desired) };
+    let foreign = plan(&desired, &observed, &Prior::default());
+    assert!(matches!(foreign.obstacle(&Subject::Bucket), Some(Obstacle::NotOurs { .. })));
+    let begun_bucket = Some(desired.issuer.bucket.fingerprint());
+    let ours = plan(&desired, &observed, &Prior { begun_bucket, ..Prior::default() });
+    assert_eq!(names(&ours)[..2], ["TagBucket", "PutPublicAccessBlock"]);
+}
+
+/// Someone deletes the bucket and makes one of its name for something else.
+#[test]
+fn what_lies_in_a_bucket_that_was_made_anew_is_not_opened_because_the_name_was_ours() {
+    let desired = desired();
+    let verified = BTreeMap::from([(Subject::Bucket, desired.issuer.bucket.fingerprint())]);
+    let mut observed = perfect(&desired);
+    *bucket(&mut observed) = ObservedBucket {
+        tags: BTreeMap::new(),
+        contents: Contents::Others,
+        public_access_block: Seen::Known(None),
+        ..bucket(&mut observed).clone()
+    };
+    let private = plan(&desired, &observed, &prior_of(verified.clone()));
+    assert!(private.steps.iter().all(|step| step.subject.request().is_some()), "{:?}", private.steps);
+    assert!(matches!(private.obstacle(&Subject::Bucket), Some(Obstacle::BucketInUse(_))));
+    // Where it is as open as it was, our mark was taken away and nothing else.
+    bucket(&mut observed).public_access_block = Seen::Known(Some(desired.issuer.bucket.public_access_block));
+    assert_eq!(names(&plan(&desired, &observed, &prior_of(verified)))[..1], ["TagBucket"]);
+}
+
+#[test]
 fn without_keys_an_issuer_is_neither_begun_nor_emptied() {
     let mut inputs = inputs(spec(&serde_json::json!({})));
     let published = perfect(&desire(&inputs).unwrap());

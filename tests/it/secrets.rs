@@ -1,5 +1,7 @@
 //! Secrets, and what a change of a request or of the ClusterIdentity does, without waiting for an interval.
 
+use std::time::{Duration, Instant};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -161,5 +163,35 @@ fn changes_are_applied_at_once() {
         let run = scene.cluster.kubectl(&["get", "secret", "web-creds", "-n", "changes"]);
         if run.success() { Ok(()) } else { Err(run.stderr) }
     });
+    scene.await_condition("Ready", "True");
+}
+
+/// Someone writes a Secret back whenever it was healed, and takes their time: the two do not go on at the other's pace.
+#[test]
+fn who_fights_over_a_secret_is_answered_ever_more_slowly() {
+    let mut scene = Scene::new("fight");
+    seldom(&scene, "");
+    scene.request("web");
+    scene.start();
+    scene.await_condition("Ready", "True");
+    let right = profile_of(&scene, "web-creds");
+    let theirs = r#"{"stringData":{"credentials":"[default]\n"}}"#;
+    let written = scene.cluster.changes_by(&scene.name).len();
+    let begun = Instant::now();
+    let mut attacks = 0;
+    // Healed as soon as it is altered, it would be altered some fifty times.
+    while begun.elapsed() < Duration::from_secs(12) {
+        if profile_of(&scene, "web-creds") == right {
+            std::thread::sleep(Duration::from_millis(150));
+            scene.cluster.kubectl_ok(&["patch", "secret", "web-creds", "-n", "fight", "--patch", theirs]);
+            attacks += 1;
+        }
+    }
+    assert!((5..=9).contains(&attacks), "{attacks}");
+    let writes = scene.cluster.changes_by(&scene.name).split_off(written);
+    let heals = writes.iter().filter(|write| write.resource == "secrets").count();
+    assert!(heals <= attacks, "{heals} for {attacks}");
+    // In the end it is as wanted all the same.
+    await_profile(&scene, "web-creds", &right);
     scene.await_condition("Ready", "True");
 }

@@ -66,6 +66,43 @@ fn more_than_the_guardrail_allows_holds_every_deletion_and_says_so() {
 }
 
 #[test]
+fn the_guardrail_counts_neither_what_is_gone_nor_what_others_use() {
+    let desired = delete(1);
+    let deleted = Step {
+        subject: Subject::LeftoverRole("prod-eu-a".into()),
+        change: Change::DeleteRole { role: "prod-eu-a".into() },
+        cause: Cause::LeftOver,
+        differences: Vec::new(),
+    };
+    let mut settling = Settling::default();
+    settling.made(&deleted, Timestamp::UNIX_EPOCH);
+    let found = with_leftovers(&desired, &[left("a", &[]), left("b", &["theirs"]), left("c", &[])], &[]);
+    let plan = plan(&desired, &found, &Prior { settling, ..Prior::default() });
+    assert!(plan.obstacle(&Subject::Leftovers).is_none(), "{:?}", plan.obstacles);
+    assert!(names(&plan).contains(&"DeleteRole role/prod-eu-c".to_owned()), "{:?}", names(&plan));
+    assert!(matches!(plan.obstacle(&Subject::LeftoverRole("prod-eu-b".into())), Some(Obstacle::RoleInUse { .. })));
+}
+
+#[test]
+fn a_bucket_that_was_begun_and_came_no_further_goes_too() {
+    let teardown_of = |begun: bool, documents: &[&str]| {
+        let doomed = doomed();
+        let bucket = DoomedBucket {
+            marked: false,
+            versioned: false,
+            documents: documents.iter().map(|key| (*key).to_owned()).collect(),
+            others: Vec::new(),
+        };
+        let found = ObservedTeardown { bucket: Seen::Known(Some(bucket)), ..nothing_there() };
+        let begun_bucket = begun.then(|| doomed.issuer.bucket.fingerprint());
+        names(&teardown(&doomed, &found, &[], &Prior { begun_bucket, ..Prior::default() }))
+    };
+    assert_eq!(teardown_of(true, &[]), ["DeleteBucket bucket/prod-eu-oidc"]);
+    assert!(teardown_of(false, &[]).is_empty(), "it may be someone's new one");
+    assert!(teardown_of(true, &["keys.json"]).is_empty(), "documents are written after the mark");
+}
+
+#[test]
 fn a_request_that_does_not_say_what_is_its_own_holds_every_deletion() {
     let spec = spec(&serde_json::json!({"deletionPolicy": "Delete"}));
     let mut inputs = inputs(spec);
@@ -129,11 +166,16 @@ fn all_there() -> ObservedTeardown {
         roles: Seen::Known(vec![Seen::Known(left("a", &[])), Seen::Known(left("b", &[]))]),
         provider: Seen::Known(provider),
         bucket: Seen::Known(Some(DoomedBucket {
+            marked: true,
             versioned: false,
             documents: vec![".well-known/openid-configuration".into(), "keys.json".into()],
             others: Vec::new(),
         })),
     }
+}
+
+fn nothing_there() -> ObservedTeardown {
+    ObservedTeardown { roles: Seen::Known(Vec::new()), provider: Seen::Known(None), bucket: Seen::Known(None) }
 }
 
 fn torn(observed: &ObservedTeardown) -> Plan {
@@ -178,6 +220,7 @@ fn a_teardown_keeps_the_issuer_while_a_role_stays() {
 fn a_versioned_bucket_and_foreign_objects_are_named_and_kept() {
     let mut observed = all_there();
     let bucket = |versioned, others: &[&str]| DoomedBucket {
+        marked: true,
         versioned,
         documents: vec!["keys.json".into()],
         others: others.iter().map(|key| (*key).to_owned()).collect(),

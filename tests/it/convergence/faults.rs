@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::life::{Calm, LAGGING, Life};
 use super::seeds::{Case, for_each_case, in_paused_time};
 use super::wishes::{BUCKET, first, put_foreign, second};
-use crate::model::{ACCOUNT, Cut, Model, Rule, Trouble, Visible};
+use crate::model::{ACCOUNT, Cut, Model, Rule, Trouble};
 
 /// A stretch of a cluster's life.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,17 +65,8 @@ async fn to_its_end(life: &mut Life, stretch: Stretch, calm: &Calm) -> Case {
         Stretch::Abandoned => {
             life.note("deleted");
             life.until(&Outcome::LetGo, true).await?;
-            forget_half_made_bucket(&life.model);
             life.is_gone(&calm.gone)
         }
-    }
-}
-
-/// A bucket that was made and not yet marked stays: nothing tells it from someone's new one. It is empty, and private.
-fn forget_half_made_bucket(model: &Model) {
-    let empty = model.objects(BUCKET).is_empty();
-    if model.bucket(BUCKET).is_some_and(|bucket| empty && bucket.tags.is_none() && bucket.policy.is_none()) {
-        model.delete_bucket(BUCKET, Visible::AtOnce);
     }
 }
 

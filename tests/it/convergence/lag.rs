@@ -2,16 +2,21 @@
 //! written that would not be written if reads were as they should be.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use rolecall::api::cluster_identity::default_audiences;
+use rolecall::aws::Connection;
+use rolecall::aws::meter::Meter;
 use rolecall::controller::outcome::Outcome;
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::life::{Calm, LAGGING, Life};
+use super::operator::{Operator, Stored};
 use super::seeds::{Case, Dice, for_each_seed, in_paused_time};
-use super::wishes::{Wish, first, put_foreign, request, role_of, second, spec};
+use super::wishes::{REGION, Wish, first, many, put_foreign, request, role_of, second, spec};
 use crate::model::{ACCOUNT, Model, Rule, Trouble};
 
 /// How long reads may lag, in milliseconds: shorter than the time that the operator allows for.
@@ -184,6 +189,62 @@ async fn a_hasty_life(seed: u64, calm: &Calm) -> Case {
     }
     life.note("deleted");
     life.until_gone(&calm.gone).await
+}
+
+/// Clusters of one account share listings when their passes are due: one that was made for another a moment before a change
+/// does not show it, and is not to be believed when the change is remembered no longer.
+#[test]
+fn clusters_that_share_listings_call_nothing_drift_and_make_nothing_twice() {
+    for_each_seed(24, neighbours);
+}
+
+const NEIGHBOURS: u64 = 3;
+const ROLES_OF_EACH: u64 = 4;
+/// Passes in which both changes grow old.
+const LONG_ENOUGH: u64 = 34;
+
+async fn neighbours(seed: u64) -> Case {
+    let mut dice = Dice::of(seed);
+    let model = Model::new(seed);
+    model.add_rule(Rule::always("*", Trouble::Delay(Duration::from_millis(60))));
+    for pattern in LAGGING {
+        model.stale_reads(pattern, Duration::from_millis(dice.below(LONGEST_LAG)));
+    }
+    let aws = Arc::new(Connection::with(&model.sdk_config(ACCOUNT, REGION), Meter::default()));
+    let lives = (0..NEIGHBOURS).map(|n| {
+        let mut operator = Operator::sharing(&model, aws.clone());
+        operator.due = true;
+        let dice = Dice::of(seed * NEIGHBOURS + n);
+        Box::pin(a_due_life(operator, format!("cluster-{n}"), dice))
+    });
+    for life in join_all(lives).await {
+        life?;
+    }
+    let counts = model.counts();
+    let made = ["iam:CreateRole", "iam:PutRolePolicy", "iam:UpdateAssumeRolePolicy"].map(|op| counts.of(op));
+    let all = NEIGHBOURS * ROLES_OF_EACH;
+    if made == [all, all, NEIGHBOURS] { Ok(()) } else { Err(format!("{made:?}")) }
+}
+
+/// A cluster that is made, and of which one role is wanted otherwise after a while.
+async fn a_due_life(mut operator: Operator, infra: String, mut dice: Dice) -> Case {
+    let mut stored = Stored::new(many(&infra, usize::try_from(ROLES_OF_EACH).unwrap_or(0)));
+    let change = 12 + dice.below(6);
+    for pass in 0..LONG_ENOUGH {
+        if pass == change {
+            stored.wish.requests[0] = request("c0000", &["worker", "helper"]);
+        }
+        let ended = operator.pass(&stored).await;
+        stored.status = ended.status;
+        if !ended.drift.is_empty() {
+            return Err(format!("{infra}, pass {pass}: {:?}", ended.drift));
+        }
+        if pass == LONG_ENOUGH - 1 && ended.outcome != Outcome::Verified {
+            return Err(format!("{infra}: {:?} {:?}", ended.outcome, ended.told));
+        }
+        sleep(ended.delay.min(Duration::from_secs(5) + dice.time(Duration::from_secs(20)))).await;
+    }
+    Ok(())
 }
 
 /// A request that is taken away and comes back within the lag.

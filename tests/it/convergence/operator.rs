@@ -2,7 +2,7 @@
 //! the next one. What a process remembers is apart from what Kubernetes keeps, since a process may die.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use rolecall::controller::verdicts::{outcome, states};
 use rolecall::desired::keys::{KeySource, RememberedKey};
 use rolecall::desired::{Desired, Inputs, desire, teardown as desired_teardown};
 use rolecall::observed::{Fault, Fetched, FetchedDocuments, Leftovers, Observed};
-use rolecall::plan::{Prior, Settling, Subject, plan, teardown as plan_teardown};
+use rolecall::plan::{Change, Plan, Prior, Settling, Subject, plan, teardown as plan_teardown};
 use tokio::time::Instant;
 
 use super::wishes::{REGION, Wish};
@@ -38,6 +38,8 @@ pub struct Stored {
 pub struct Status {
     pub verified: BTreeMap<Subject, String>,
     pub keys: Vec<RememberedKey>,
+    /// Written in the midst of a pass.
+    pub begun_bucket: Arc<Mutex<Option<String>>>,
 }
 
 /// A process, as long as it lives.
@@ -48,6 +50,8 @@ pub struct Operator {
     begun: Instant,
     /// Unsettled passes in a row.
     unsettled: u32,
+    /// When there was last something that reads may not show.
+    changed: Option<Instant>,
     /// Whether passes are made because they are due, and not because something has happened.
     pub due: bool,
 }
@@ -94,6 +98,7 @@ impl Operator {
             settling: Settling::default(),
             begun: Instant::now(),
             unsettled: 0,
+            changed: None,
             due: false,
         }
     }
@@ -143,11 +148,15 @@ impl Operator {
     async fn look_and_act(&mut self, stored: &Stored) -> Result<(Desired, Evidence), Fault> {
         let session = self.session(stored).await?;
         let desired = desire(&self.inputs(stored, &session)).expect("a spec in order");
-        let prior = Prior { verified: stored.status.verified.clone(), settling: self.settled() };
+        let prior = prior_of(&stored.status, self.settled());
         let observed = Box::pin(self.look(stored, &session, &desired, &prior)).await;
         let plan = plan(&desired, &observed, &prior);
-        let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None }, plan)).await;
+        begin(stored, &plan);
+        let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None, until: None }, plan)).await;
         self.settling = evidence.settling(self.now());
+        if !self.settling.is_empty() {
+            self.changed = Some(Instant::now());
+        }
         Ok((desired, evidence))
     }
 
@@ -155,11 +164,11 @@ impl Operator {
         let session = self.session(stored).await?;
         let doomed = desired_teardown("prod/prod-eu", &stored.wish.spec, &session.account.id).expect("our account");
         let observed = Box::pin(observe_teardown(&session, &doomed)).await;
-        let of_issuer = stored.status.verified.iter().filter(|(subject, _)| subject.request().is_none());
-        let verified = of_issuer.map(|(subject, fingerprint)| (subject.clone(), fingerprint.clone())).collect();
-        let prior = Prior { verified, settling: self.settled() };
+        let mut status = stored.status.clone();
+        status.verified.retain(|subject, _| subject.request().is_none());
+        let prior = prior_of(&status, self.settled());
         let plan = plan_teardown(&doomed, &observed, &[], &prior);
-        let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None }, plan)).await;
+        let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None, until: None }, plan)).await;
         self.settling = evidence.settling(self.now());
         Ok(evidence)
     }
@@ -187,8 +196,11 @@ impl Operator {
         let url = &desired.issuer.url;
         let published = [Subject::Discovery, Subject::Keys].iter().all(|part| prior.verified.contains_key(part));
         let mut fetched = if published { Some(self.fetch(url).await) } else { None };
-        let freshness =
-            if self.due { Freshness::due(stored.wish.spec.drift_interval.0) } else { Freshness::from_now_on() };
+        let freshness = if self.due {
+            Freshness::due(stored.wish.spec.drift_interval.0, self.changed, SETTLE_TIME)
+        } else {
+            Freshness::from_now_on()
+        };
         let aws = Box::pin(observe(session, desired, fetched.as_ref(), freshness)).await;
         if fetched.is_none() && aws.has_documents() {
             fetched = Some(self.fetch(url).await);
@@ -251,6 +263,19 @@ impl Operator {
     }
 }
 
+/// Notes that the bucket is about to be created.
+fn begin(stored: &Stored, plan: &Plan) {
+    let creates = plan.steps.iter().any(|step| matches!(step.change, Change::CreateBucket(_)));
+    if let Some(fingerprint) = plan.fingerprints.get(&Subject::Bucket).filter(|_| creates) {
+        *stored.status.begun_bucket.lock().expect("nobody panicked") = Some(fingerprint.clone());
+    }
+}
+
+fn prior_of(status: &Status, settling: Settling) -> Prior {
+    let begun_bucket = status.begun_bucket.lock().expect("nobody panicked").clone();
+    Prior { verified: status.verified.clone(), settling, begun_bucket }
+}
+
 fn told(evidence: &Evidence) -> Vec<String> {
     let obstacles = evidence.plan().obstacles.iter().map(|(subject, obstacle)| format!("{subject:?}: {obstacle}"));
     let failures = evidence.failures();
@@ -269,6 +294,9 @@ fn status_after(before: &Status, desired: &Desired, evidence: &Evidence) -> Stat
     let mut status = before.clone();
     let seen_right = plan.fingerprints.iter().filter(|(subject, _)| plan.is_true(subject));
     status.verified.extend(seen_right.map(|(subject, fingerprint)| (subject.clone(), fingerprint.clone())));
+    if plan.is_true(&Subject::Bucket) {
+        status.begun_bucket.lock().expect("nobody panicked").take();
+    }
     if let Ok(keys) = &desired.keys
         && plan.is_true(&Subject::Keys)
     {

@@ -3,9 +3,9 @@
 use rolecall::desired::request::{Reading, read};
 use rolecall::observed::dump::read_dump;
 use rolecall::plan::upgrade::release::Included;
-use rolecall::policy::automaton::{Glob, Language, covered_by, kinds};
+use rolecall::policy::automaton::{Effort, Glob, Language, covered_by, kinds};
 use rolecall::policy::coverage::{Granted, Reason, Required, Source, Verdict, judge};
-use rolecall::policy::document::{Clause, Document, Effect};
+use rolecall::policy::document::{Clause, Document, Effect, Version};
 use rolecall::policy::equivalent;
 use rolecall::policy::evaluation::{Request, allowed};
 use rolecall::policy::pattern::{matches, tidy};
@@ -29,11 +29,16 @@ fn covers_itself(document: &Document) {
     let source = Source { name: "p".into(), document: Ok(document.clone()) };
     let granted = Granted { identity: vec![source], boundary: None };
     let denies = document.statements.iter().any(|statement| statement.effect == Effect::Deny);
+    // What an older document has as plain text is a variable to who asks for it.
+    let misread = |text: &String| document.version == Version::V2008 && text.contains("${");
     for statement in document.statements.iter().filter(|statement| statement.effect == Effect::Allow) {
         let (Clause::Only(actions), Some(Clause::Only(resources))) = (&statement.actions, &statement.resources) else {
             continue;
         };
-        for resource in resources.iter().take(4) {
+        if statement.conditions.iter().flat_map(|test| &test.values).any(misread) {
+            continue;
+        }
+        for resource in resources.iter().filter(|resource| !misread(resource)).take(4) {
             let required = Required {
                 effect: Effect::Allow,
                 actions: actions.iter().take(8).cloned().collect(),
@@ -88,7 +93,7 @@ pub fn patterns(data: &[u8]) {
             None => Language { inverted: false, globs: vec![Glob::new(pattern)] },
         })
         .collect();
-    let Ok(kinds) = kinds(&glob, &languages.iter().collect::<Vec<_>>()) else { return };
+    let kinds = kinds(&glob, &languages.iter().collect::<Vec<_>>(), &mut Effort::new());
     let of = |text: &str| {
         let speaks = |(at, pattern): (usize, &&str)| {
             let matched = match pattern.strip_prefix('!') {
@@ -99,11 +104,12 @@ pub fn patterns(data: &[u8]) {
         };
         outer.iter().enumerate().filter_map(speaks).collect()
     };
-    for kind in &kinds {
+    for kind in &kinds.found {
         assert!(matches(inner, &kind.example), "{} is no text of {inner}", kind.example);
         assert_eq!(of(&kind.example), kind.matching, "{} of {inner} and {outer:?}", kind.example);
     }
-    assert!(!matches(inner, text) || kinds.iter().any(|kind| kind.matching == of(text)), "{text} is of no kind");
+    let told = !kinds.complete || kinds.found.iter().any(|kind| kind.matching == of(text));
+    assert!(!matches(inner, text) || told, "{text} is of no kind");
 }
 
 /// Reading manifests, and dumps: no panic, and a request that is read asks for something that has a name.

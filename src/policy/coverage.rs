@@ -14,11 +14,11 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::automaton::{Glob, Kind, Language, TooLarge, kinds, unnamed_by};
+use super::automaton::{Effort, Glob, Kind, Language, kinds, unnamed_by};
 use super::document::{Clause, Document, Effect, Statement, Test, Version};
 use super::pattern::tidy_action;
 pub use implication::implies;
-use layers::{Concerned, Judged, Statements};
+use layers::{Concerned, Judged, Statements, widened};
 
 /// A layer of policies: one document and what it is called.
 #[derive(Debug, Clone)]
@@ -149,7 +149,7 @@ pub fn judge(required: &[Required], granted: &Granted) -> Vec<Finding> {
     let exempt: Vec<&Required> = required.iter().filter(|entry| entry.effect == Effect::Deny).collect();
     let mut findings = Vec::new();
     for entry in required.iter().filter(|entry| entry.effect == Effect::Allow) {
-        let statements = Statements::new(granted, &exempt, &entry.conditions);
+        let statements = Statements::new(granted, &exempt, entry);
         let mut seen = BTreeSet::new();
         for action in entry.actions.iter().filter(|action| seen.insert(tidy_action(action))) {
             findings.push(judge_one(action, entry, &statements));
@@ -161,7 +161,7 @@ pub fn judge(required: &[Required], granted: &Granted) -> Vec<Finding> {
 fn judge_one(action: &str, entry: &Required, statements: &Statements<'_>) -> Finding {
     let judged = match statements.allow_at_once(action, &entry.resource) {
         Some(reason) => (Verdict::Covered, reason, None),
-        None => worst(action, &entry.resource, statements).unwrap_or((Verdict::Indeterminate, Reason::TooLarge, None)),
+        None => worst(action, &entry.resource, statements),
     };
     let (verdict, reason, example) = judged;
     Finding {
@@ -177,26 +177,35 @@ fn judge_one(action: &str, entry: &Required, statements: &Statements<'_>) -> Fin
 /// A verdict, why, and a concrete action and resource that show it.
 type Worst = (Verdict, Reason, Option<(String, String)>);
 
-fn worst(action: &str, resource: &str, statements: &Statements<'_>) -> Result<Worst, TooLarge> {
+fn worst(action: &str, resource: &str, statements: &Statements<'_>) -> Worst {
     let asked = Glob::new(&required_action(action));
-    // No resource has an empty name.
-    let wanted = Glob::new(if resource == "*" { "?*" } else { resource });
+    // No resource has an empty name. A variable stands for anything.
+    let wanted = Glob::new(&if resource == "*" { "?*".to_owned() } else { widened(resource) });
     let by_action = statements.concerning(&asked, &wanted);
-    if let Some(judged) = at_once(&asked, &wanted, &by_action, statements) {
-        return Ok(spelt(action, judged));
-    }
-    let languages: Vec<_> = by_action.iter().map(|statement| &statement.actions).collect();
+    let judged = at_once(&asked, &wanted, &by_action, statements)
+        .unwrap_or_else(|| of_every_kind(&asked, &wanted, &by_action, statements));
+    spelt(action, judged)
+}
+
+/// The verdict on the worst kind of texts, told apart by which statements match them.
+fn of_every_kind(asked: &Glob, wanted: &Glob, concerned: &[Concerned<'_, '_>], statements: &Statements<'_>) -> Worst {
+    let mut effort = Effort::new();
+    let languages: Vec<_> = concerned.iter().map(|statement| &statement.actions).collect();
+    let of_action = kinds(asked, &languages, &mut effort);
+    let mut complete = of_action.complete;
     let mut worst: Option<(Judged, String, String)> = None;
     let mut best = Verdict::Missing;
     let mut of_resource: BTreeMap<Vec<usize>, Vec<Kind>> = BTreeMap::new();
-    for kind in kinds(&asked, &languages)? {
+    for kind in of_action.found {
         let matching: Vec<usize> = kind.matching.iter().copied().collect();
         if !of_resource.contains_key(&matching) {
-            let languages: Vec<_> = matching.iter().map(|at| &by_action[*at].resources).collect();
-            of_resource.insert(matching.clone(), kinds(&wanted, &languages)?);
+            let languages: Vec<_> = matching.iter().map(|at| &concerned[*at].resources).collect();
+            let found = kinds(wanted, &languages, &mut effort);
+            complete &= found.complete;
+            of_resource.insert(matching.clone(), found.found);
         }
         for on in of_resource.get(&matching).into_iter().flatten() {
-            let effective: Vec<_> = on.matching.iter().map(|at| by_action[matching[*at]].ready).collect();
+            let effective: Vec<_> = on.matching.iter().map(|at| concerned[matching[*at]].ready).collect();
             let judged = statements.evaluate(&effective);
             if judged.exempt {
                 continue; // what the request denies itself is not asked for
@@ -207,12 +216,16 @@ fn worst(action: &str, resource: &str, statements: &Statements<'_>) -> Result<Wo
             }
         }
     }
-    let Some((judged, action_example, resource_example)) = worst else {
-        return Ok((Verdict::Covered, Reason::Allowed("nothing is asked for".into()), None));
-    };
-    // An example tells which part; of the whole there is none to be told.
-    let example = (best != judged.verdict).then_some((action_example, resource_example));
-    Ok(spelt(action, (judged.verdict, judged.reason, example)))
+    match worst {
+        // What was found to be missing is missing, whatever else there is.
+        Some((judged, on_action, on_resource)) if complete || judged.verdict == Verdict::Missing => {
+            // An example tells which part; of the whole there is none to be told.
+            let example = (!complete || best != judged.verdict).then_some((on_action, on_resource));
+            (judged.verdict, judged.reason, example)
+        }
+        None if complete => (Verdict::Covered, Reason::Allowed("nothing is asked for".into()), None),
+        _ => (Verdict::Indeterminate, Reason::TooLarge, None),
+    }
 }
 
 /// An example that is the action itself is spelt as the request spells it.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::condition::{base_operator, canonical_value};
 use super::document::{Clause, Document, Effect, Statement, Test};
-use super::pattern::matches;
+use super::pattern::{arn_matches, matches};
 
 /// A concrete request.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +36,8 @@ pub enum Decision {
 }
 
 /// What policies of one layer together say of a request. A test that cannot be evaluated (an unknown operator, a policy
-/// variable) counts against the request: it does not let an Allow match, and lets a Deny match.
+/// variable in a condition) counts against the request: it does not let an Allow match, and lets a Deny match. Variables in
+/// resources are not known here: they are taken as they are written.
 pub fn decide<'a>(documents: impl IntoIterator<Item = &'a Document>, request: &Request) -> Decision {
     let mut decision = Decision::Unmentioned;
     for statement in documents.into_iter().flat_map(|document| &document.statements) {
@@ -135,9 +136,8 @@ fn compare(base: &str, wanted: &str, found: &str) -> Option<bool> {
     Some(match base {
         "StringEquals" | "StringNotEquals" | "BinaryEquals" => wanted == found,
         "StringEqualsIgnoreCase" | "StringNotEqualsIgnoreCase" | "Bool" => wanted.eq_ignore_ascii_case(found),
-        "StringLike" | "StringNotLike" | "ArnLike" | "ArnNotLike" | "ArnEquals" | "ArnNotEquals" => {
-            matches(wanted, found)
-        }
+        "StringLike" | "StringNotLike" => matches(wanted, found),
+        "ArnLike" | "ArnNotLike" | "ArnEquals" | "ArnNotEquals" => arn_matches(wanted, found),
         "IpAddress" | "NotIpAddress" => in_network(wanted, found)?,
         _ if base.starts_with("Numeric") => {
             let (found, wanted): (f64, f64) = (found.parse().ok()?, wanted.parse().ok()?);

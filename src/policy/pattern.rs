@@ -40,6 +40,25 @@ pub fn matches(pattern: &str, text: &str) -> bool {
     walks(&pattern, &text, |element, c| element == '?' || element == c)
 }
 
+/// The components of an ARN, or of a pattern for ARNs: what `ArnLike` compares one by one, so that no wildcard reaches from one
+/// into the next (IAM User Guide, "ARN condition operators"). The last one may hold colons. `None` for what is no ARN.
+pub fn arn_components(arn: &str) -> Option<[&str; 6]> {
+    let mut parts = arn.splitn(6, ':');
+    let components = [(); 6].map(|()| parts.next());
+    match components {
+        [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f)] => Some([a, b, c, d, e, f]),
+        _ => None,
+    }
+}
+
+/// Whether a pattern for ARNs matches an ARN, component by component.
+pub fn arn_matches(pattern: &str, arn: &str) -> bool {
+    match (arn_components(pattern), arn_components(arn)) {
+        (Some(patterns), Some(components)) => patterns.iter().zip(components).all(|(p, c)| matches(p, c)),
+        _ => false,
+    }
+}
+
 /// Whether the elements of a pattern take a text, each `*` any run of it and each other element one character that it
 /// fits.
 pub(super) fn walks(pattern: &[char], text: &[char], fits: impl Fn(char, char) -> bool) -> bool {
@@ -107,6 +126,20 @@ mod tests {
     fn tidies_wildcards_only() {
         for (from, to) in [("s3:**", "s3:*"), ("a*?*b", "a?*b"), ("??*?", "???*"), ("plain", "plain"), ("", "")] {
             assert_eq!(tidy(from), to);
+        }
+    }
+
+    #[test]
+    fn no_wildcard_reaches_from_one_component_of_an_arn_into_the_next() {
+        for (pattern, arn, expected) in [
+            ("arn:aws:iam::*:role/a*", "arn:aws:iam::123456789012:role/ab", true),
+            ("arn:aws:sns:*:1:t", "arn:aws:sns:eu-west-1:1:t", true),
+            ("arn:aws:sns:*:t", "arn:aws:sns:eu-west-1:1:t", false),
+            ("arn:*x", "arn:aws:sns:eu-west-1:1:x", false),
+            ("*", "arn:aws:sns:eu-west-1:1:x", false),
+            ("arn:aws:rds:*:*:*", "arn:aws:rds:eu-west-1:1:db:x", true),
+        ] {
+            assert_eq!(arn_matches(pattern, arn), expected, "{pattern} {arn}");
         }
     }
 

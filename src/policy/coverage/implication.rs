@@ -6,6 +6,7 @@ use crate::policy::automaton::{Glob, covered_by};
 use crate::policy::condition::{base_operator, canonical_value};
 use crate::policy::document::Test;
 use crate::policy::evaluation::is_negated;
+use crate::policy::pattern::arn_components;
 
 /// Whether all tests of `granted` hold wherever all tests of `asked` do. `false` where that is not certain.
 pub fn implies(asked: &[Test], granted: &[Test]) -> bool {
@@ -42,8 +43,18 @@ fn narrower(base: &str, values: &BTreeSet<String>, others: &BTreeSet<String>) ->
     if !matches!(base, "StringLike" | "ArnLike" | "ArnEquals") {
         return values.is_subset(others);
     }
+    if base.starts_with("Arn") {
+        return values.iter().all(|value| others.iter().any(|other| arn_includes(other, value)));
+    }
     let others: Vec<Glob> = others.iter().map(|pattern| Glob::new(pattern)).collect();
     values.iter().all(|value| covered_by(&Glob::new(value), &others, None).unwrap_or(false))
+}
+
+/// Whether every ARN that `inner` matches surely matches `outer`: component by component.
+fn arn_includes(outer: &str, inner: &str) -> bool {
+    let pair = (arn_components(outer), arn_components(inner));
+    let (Some(outer), Some(inner)) = pair else { return false };
+    outer.iter().zip(inner).all(|(outer, inner)| Glob::new(outer).includes(&Glob::new(inner)))
 }
 
 /// Operators whose values are alternatives, so that fewer of them ask for less. Order relations are not.
@@ -98,6 +109,8 @@ mod tests {
             (test("StringEquals", &["a*"]), test("StringLike", &["a*"]), false),
             (test("StringLike", &["ab*"]), test("StringLike", &["a*"]), true),
             (test("StringLike", &["a*"]), test("StringEquals", &["abc"]), false),
+            (test("ArnLike", &["arn:aws:iam::1:role/ab"]), test("ArnLike", &["arn:aws:iam::*:role/a*"]), true),
+            (test("ArnLike", &["arn:aws:sns:eu-west-1:1:x"]), test("ArnLike", &["arn:*x"]), false),
             (test("StringEquals", &["a"]), test("StringEqualsIfExists", &["a"]), true),
             (test("StringEqualsIfExists", &["a"]), test("StringEquals", &["a"]), false),
             (test("NumericLessThan", &["5"]), test("NumericLessThan", &["5.0"]), true),

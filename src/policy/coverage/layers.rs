@@ -76,6 +76,8 @@ pub(super) struct Statements<'a> {
     ready: Vec<Ready<'a>>,
     unreadable: Vec<(Layer, Reason)>,
     boundary: Option<&'a str>,
+    /// The condition under which it is asked for.
+    asked: &'a [Test],
     /// Unconditional grants by action as it is spelt, in one spelling: most questions are answered by these alone.
     plain: HashMap<String, Vec<(&'a [String], Place<'a>)>>,
 }
@@ -89,27 +91,28 @@ pub(super) struct Judged {
 }
 
 impl<'a> Statements<'a> {
-    /// The statements, for what is asked for under this condition.
-    pub(super) fn new(granted: &'a Granted, exempt: &[&'a Required], asked: &[Test]) -> Self {
+    /// The statements, for what is asked for on this resource and under this condition.
+    pub(super) fn new(granted: &'a Granted, exempt: &[&'a Required], entry: &'a Required) -> Self {
         let mut all = Self {
+            asked: &entry.conditions,
             ready: Vec::new(),
             unreadable: Vec::new(),
             boundary: granted.boundary.as_ref().map(|source| source.name.as_str()),
             plain: HashMap::new(),
         };
         for source in &granted.identity {
-            all.add(source, Layer::Identity, asked);
+            all.add(source, Layer::Identity, entry);
         }
         if let Some(boundary) = &granted.boundary {
-            all.add(boundary, Layer::Boundary, asked);
+            all.add(boundary, Layer::Boundary, entry);
         }
-        for entry in exempt.iter().filter(|entry| implies(asked, &entry.conditions)) {
-            all.exempt(entry);
+        for denied in exempt {
+            all.exempt(denied);
         }
         all
     }
 
-    fn add(&mut self, source: &'a Source, layer: Layer, asked: &[Test]) {
+    fn add(&mut self, source: &'a Source, layer: Layer, entry: &Required) {
         let document = match &source.document {
             Ok(document) => document,
             Err(why) => {
@@ -119,11 +122,19 @@ impl<'a> Statements<'a> {
         };
         for (number, statement) in (1..).zip(&document.statements) {
             let place = Place { source: &source.name, number };
-            let applies = implies(asked, &statement.conditions);
-            self.note_plain(layer, statement, place, applies);
-            let has_variables = document.version == Version::V2012 && has_variables(statement);
+            let knows_variables = document.version == Version::V2012;
+            // What looks like a variable is plain text to the older version, and so not the variable that is asked for.
+            let readable = knows_variables || !statement.conditions.iter().any(mentions_variable);
+            let applies = readable && implies(self.asked, &statement.conditions);
+            self.note_plain(layer, statement, place, applies && knows_variables);
+            let has_variables = knows_variables && has_variables(statement);
             for (force, widened) in forces(statement, applies, has_variables) {
-                self.ready.push(ready(layer, statement, place, force, widened));
+                let mut ready = ready(layer, statement, place, force, widened);
+                if has_variables && statement.effect == Effect::Allow && names_resource(statement, &entry.resource) {
+                    // The same variable stands for the same on both sides.
+                    ready.resources = Language { inverted: true, globs: Vec::new() };
+                }
+                self.ready.push(ready);
             }
         }
     }
@@ -140,10 +151,11 @@ impl<'a> Statements<'a> {
     }
 
     fn exempt(&mut self, entry: &'a Required) {
+        let holds = implies(self.asked, &entry.conditions);
         self.ready.push(Ready {
             layer: Layer::Exemption,
             effect: Effect::Deny,
-            force: Force::Firm,
+            force: if holds { Force::Firm } else { Force::IfHolds },
             conditions: &entry.conditions,
             place: Place { source: "the request", number: 0 },
             actions: language(false, &entry.actions, tidy_action),
@@ -175,7 +187,7 @@ impl<'a> Statements<'a> {
 
     /// What the matching statements come to: a Deny first, then what the policies allow, then what the boundary does.
     pub(super) fn evaluate(&self, matching: &[&Ready<'a>]) -> Judged {
-        let exempt = matching.iter().any(|ready| ready.layer == Layer::Exemption);
+        let exempt = matching.iter().any(|ready| ready.layer == Layer::Exemption && ready.force == Force::Firm);
         let mut worst = self.granted_by(Layer::Identity, matching);
         if let Some(boundary) = self.boundary {
             let within = match self.granted_by(Layer::Boundary, matching) {
@@ -189,7 +201,7 @@ impl<'a> Statements<'a> {
             }
         }
         let denials = matching.iter().filter(|ready| ready.effect == Effect::Deny && ready.layer != Layer::Exemption);
-        for denial in denials {
+        for denial in denials.filter(|denial| !self.is_asked_for_as_well(denial, matching)) {
             let place = denial.place.to_string();
             let denied = match denial.force {
                 Force::Firm => (Verdict::Missing, Reason::Denied(place)),
@@ -210,6 +222,18 @@ impl<'a> Statements<'a> {
             worst = (Verdict::Indeterminate, reason.clone());
         }
         Judged { verdict: worst.0, reason: worst.1, exempt }
+    }
+
+    /// Whether the request denies itself what a statement denies: wherever the one holds, the other does, too.
+    fn is_asked_for_as_well(&self, denial: &Ready<'a>, matching: &[&Ready<'a>]) -> bool {
+        let of_request = matching.iter().filter(|ready| ready.layer == Layer::Exemption);
+        let mut tests = of_request.map(|own| own.conditions);
+        tests.any(|tests| {
+            tests.iter().all(|test| {
+                let test = std::slice::from_ref(test);
+                implies(denial.conditions, test) || implies(self.asked, test)
+            })
+        })
     }
 
     /// What the Allow statements of a layer come to, the best of them.
@@ -248,7 +272,7 @@ fn forces(statement: &Statement, applies: bool, has_variables: bool) -> Vec<(For
 
 fn ready<'a>(layer: Layer, statement: &'a Statement, place: Place<'a>, force: Force, widened: bool) -> Ready<'a> {
     let (inverted, actions) = parts(&statement.actions);
-    let spell = |pattern: &str| if widened { tidy(&widen(pattern)) } else { tidy(pattern) };
+    let spell = |pattern: &str| if widened { tidy(&self::widened(pattern)) } else { tidy(pattern) };
     let resources = match &statement.resources {
         // A statement without resources, as in a trust policy, does not restrict them.
         None => Language { inverted: true, globs: Vec::new() },
@@ -288,8 +312,18 @@ fn has_variables(statement: &Statement) -> bool {
     statement.resources.as_ref().is_some_and(|clause| parts(clause).1.iter().any(|pattern| pattern.contains("${")))
 }
 
+fn mentions_variable(test: &Test) -> bool {
+    test.values.iter().any(|value| value.contains("${"))
+}
+
+/// Whether a statement names just this resource, which holds a variable.
+fn names_resource(statement: &Statement, resource: &str) -> bool {
+    resource.contains("${")
+        && matches!(&statement.resources, Some(Clause::Only(patterns)) if patterns.iter().any(|p| p == resource))
+}
+
 /// A pattern in which variables stand for anything.
-fn widen(pattern: &str) -> String {
+pub(super) fn widened(pattern: &str) -> String {
     let mut out = String::new();
     let mut rest = pattern;
     while let Some((before, after)) = rest.split_once("${") {

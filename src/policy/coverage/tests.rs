@@ -205,6 +205,65 @@ fn what_a_request_denies_itself_is_not_asked_for() {
     assert_eq!(verdicts, [Verdict::Covered, Verdict::Covered, Verdict::Missing]);
 }
 
+#[test]
+fn what_a_request_denies_itself_under_a_condition_may_be_denied_to_it_so() {
+    let statements = r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"},{"Effect":"Deny","Action":"s3:Delete*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}"#;
+    let insecure = r#"{"Bool":{"aws:SecureTransport":false}}"#;
+    let own = Required { effect: Effect::Deny, ..required(&["s3:Delete*"], "*", insecure) };
+    let all = required(&["s3:*"], "*", "");
+    assert_eq!(judge(&[all.clone(), own.clone()], &granted(statements))[0].verdict, Verdict::Covered);
+    // A Deny that goes further is not.
+    let further = statements.replace("s3:Delete*", "s3:D*");
+    assert_eq!(judge(&[all.clone(), own.clone()], &granted(&further))[0].verdict, Verdict::Conditional);
+    let always = statements.replace(r#","Condition":{"Bool":{"aws:SecureTransport":"false"}}"#, "");
+    assert_eq!(judge(&[all, own], &granted(&always))[0].verdict, Verdict::Missing);
+}
+
+#[test]
+fn a_variable_that_is_asked_for_stands_for_anything_it_may_be() {
+    let own = r#"{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::h/${aws:username}"}"#;
+    let denied = format!(r#"{own},{{"Effect":"Deny","Action":"s3:*","Resource":"arn:aws:s3:::h/bob"}}"#);
+    let asks = || required(&["s3:GetObject"], "arn:aws:s3:::h/${aws:username}", "");
+    assert_eq!(one(asks(), &granted(own)).verdict, Verdict::Covered);
+    assert_eq!(one(asks(), &granted(&denied)).verdict, Verdict::Missing);
+    let wide = r#"{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::h/*"}"#;
+    assert_eq!(one(asks(), &granted(wide)).verdict, Verdict::Covered);
+    let narrow = r#"{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::h/?????????????"}"#;
+    assert_eq!(one(asks(), &granted(narrow)).verdict, Verdict::Missing);
+    // To a document of the older version it is text.
+    for text in [
+        own,
+        r#"{"Effect":"Allow","Action":"s3:*","Resource":"*","Condition":{"StringEquals":{"k":"${aws:username}"}}}"#,
+    ] {
+        let older = Document::parse(&format!(r#"{{"Version":"2008-10-17","Statement":[{text}]}}"#)).unwrap();
+        let source = Source { name: "p".into(), document: Ok(older) };
+        let granted = Granted { identity: vec![source], boundary: None };
+        let conditional = required(
+            &["s3:GetObject"],
+            "arn:aws:s3:::h/${aws:username}",
+            r#"{"StringEquals":{"k":"${aws:username}"}}"#,
+        );
+        assert_ne!(one(conditional, &granted).verdict, Verdict::Covered, "{text}");
+    }
+}
+
+/// Each of them is left open by every text, so that all their combinations occur; that nothing grants the rest is plain.
+#[test]
+fn what_is_missing_is_found_among_more_combinations_than_can_be_told_apart() {
+    let letters: Vec<String> =
+        ('a'..='p').map(|c| format!(r#"{{"Effect":"Allow","Action":"s3:*{c}*","Resource":"*{c}*"}}"#)).collect();
+    let finding = one(required(&["s3:*"], "*", ""), &granted(&letters.join(",")));
+    assert_eq!((finding.verdict, &finding.reason), (Verdict::Missing, &Reason::NoStatement));
+    let (action, resource) = finding.example.clone().unwrap();
+    assert!(
+        !action.contains(|c: char| ('a'..='p').contains(&c)) || !resource.contains(|c: char| ('a'..='p').contains(&c)),
+        "{finding:?}"
+    );
+    // With a Deny among them the texts have to be told apart, and there is an end to that.
+    let denied = format!(r#"{},{{"Effect":"Deny","Action":"s3:*q*","Resource":"*q?*"}}"#, letters.join(","));
+    assert_eq!(one(required(&["s3:*"], "*", ""), &granted(&denied)).verdict, Verdict::Missing);
+}
+
 /// A small generator: the same cases in every run, and as many as are asked for.
 struct Chance(u64);
 
@@ -248,10 +307,11 @@ impl Chance {
     }
 
     fn condition(&mut self) -> String {
-        match self.below(6) {
+        match self.below(8) {
             0 => r#","Condition":{"StringEquals":{"k":"a"}}"#.into(),
             1 => r#","Condition":{"StringEquals":{"k":["a","b"]}}"#.into(),
             2 => r#","Condition":{"StringNotEquals":{"k":"a"}}"#.into(),
+            3 => r#","Condition":{"StringLikeIfExists":{"k":["a*","?"]}}"#.into(),
             _ => String::new(),
         }
     }
@@ -271,9 +331,10 @@ impl Chance {
     }
 }
 
-/// How many concrete requests are drawn; more when built with `ROLECALL_SAMPLES` set.
+/// How many concrete requests of what is called covered are put to the reference; another number by `ROLECALL_SAMPLES`.
+#[allow(clippy::disallowed_methods, reason = "a test's own setting")]
 fn samples() -> usize {
-    option_env!("ROLECALL_SAMPLES").and_then(|samples| samples.parse().ok()).unwrap_or(200_000)
+    std::env::var("ROLECALL_SAMPLES").ok().and_then(|samples| samples.parse().ok()).unwrap_or(50_000)
 }
 
 /// No request of what is called covered is denied by the reference, and every example of what is missing is.
@@ -305,12 +366,12 @@ fn covered_is_sound_and_missing_has_a_witness() {
     }
 }
 
-/// Draws concrete requests out of what is required and compares; how many it drew.
+/// Draws concrete requests out of what is required and puts those of what is covered to the reference; how many.
 fn check(chance: &mut Chance, wanted: &Required, policies: &Granted, finding: &Finding) -> usize {
     let documents: Vec<&Document> = policies.identity.iter().map(|source| source.document.as_ref().unwrap()).collect();
     let boundary = policies.boundary.as_ref().map(|source| source.document.as_ref().unwrap());
     let contexts = [vec![], vec!["a"], vec!["b"], vec!["c"]];
-    let mut drawn = 0;
+    let mut put = 0;
     for _ in 0..8 {
         let action = chance.text_of(&wanted.actions[0]);
         let resource = chance.text_of(&wanted.resource);
@@ -318,13 +379,16 @@ fn check(chance: &mut Chance, wanted: &Required, policies: &Granted, finding: &F
             let context = BTreeMap::from([("k".to_owned(), context.iter().map(|v| (*v).to_owned()).collect())]);
             let request =
                 Request { action: action.clone(), resource: Some(resource.clone()), context, ..Request::default() };
-            drawn += 1;
-            if is_asked_for(wanted, &request) && finding.verdict == Verdict::Covered {
+            if finding.verdict == Verdict::Covered && is_asked_for(wanted, &request) {
+                put += 1;
                 assert!(allowed(&documents, boundary, &request), "{request:?} of {wanted:?} by {policies:?}");
             }
         }
     }
-    if let (Verdict::Missing, Some((action, resource))) = (finding.verdict, &finding.example) {
+    if finding.verdict == Verdict::Missing {
+        // Without an example the whole of it is missing.
+        let whole = || (chance.text_of(&wanted.actions[0]), chance.text_of(&wanted.resource));
+        let (action, resource) = &finding.example.clone().unwrap_or_else(whole);
         assert!(
             matches(&wanted.actions[0].to_lowercase(), &action.to_lowercase()) && matches(&wanted.resource, resource)
         );
@@ -334,9 +398,18 @@ fn check(chance: &mut Chance, wanted: &Required, policies: &Granted, finding: &F
                 Request { action: action.clone(), resource: Some(resource.clone()), context, ..Request::default() };
             is_asked_for(wanted, &request) && !allowed(&documents, boundary, &request)
         });
-        assert!(refused, "{finding:?} by {policies:?}");
+        let asked_for = finding.example.is_some() || is_asked_for_at_all(wanted, action, resource, &contexts);
+        assert!(refused || !asked_for, "{finding:?} {action} {resource} by {policies:?}");
     }
-    drawn
+    put
+}
+
+fn is_asked_for_at_all(wanted: &Required, action: &str, resource: &str, contexts: &[Vec<&str>]) -> bool {
+    contexts.iter().any(|context| {
+        let context = BTreeMap::from([("k".to_owned(), context.iter().map(|v| (*v).to_owned()).collect())]);
+        let (action, resource) = (action.to_owned(), Some(resource.to_owned()));
+        is_asked_for(wanted, &Request { action, resource, context, ..Request::default() })
+    })
 }
 
 /// Whether a request lies in what is required: action names are never empty.

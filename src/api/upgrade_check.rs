@@ -259,7 +259,7 @@ pub struct CheckedComponent {
     /// What is not surely granted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<MissingPart>,
-    /// The service accounts that the live trust policy does not admit.
+    /// The service accounts that the live trust policy does not surely admit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust: Vec<UnadmittedAccount>,
     /// What the live role grants and the release does not ask for.
@@ -302,12 +302,15 @@ pub struct ExampleRequest {
     pub resource: String,
 }
 
-/// A service account that the live trust policy does not admit.
+/// A service account that the live trust policy does not surely admit.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UnadmittedAccount {
     /// Its name; its namespace is the Secret's.
     pub service_account: String,
+    /// `Missing`: it is not admitted. `Conditional`, `Indeterminate`: something beside its token decides.
+    #[serde(default)]
+    pub verdict: String,
     /// Why.
     pub because: String,
 }

@@ -1,6 +1,6 @@
 //! `rolecall check`: the roll call before an upgrade, without a cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ use crate::desired::request::RequestId;
 use crate::desired::secret::SecretKey;
 use crate::observed::dump::{LARGEST_DUMP, read_dump};
 use crate::plan::upgrade::release::Included;
-use crate::plan::upgrade::{Call, InForce, LiveRole, Readiness, federated_provider, roll_call};
+use crate::plan::upgrade::{Call, InForce, LiveRole, Readiness, Target, federated_provider, roll_call};
 use crate::release::inclusion::Inclusion;
 use crate::release::manifests::Manifest;
 use crate::report::roll_call::{RollCallReport, html, json, junit, markdown, sarif, text};
@@ -130,9 +130,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (None, None) => super::runtime()?.block_on(live_of_aws(&spec))?,
     };
     let issuer = desired_issuer(&spec, &live.account);
-    let (provider, host) = trusted(args, &issuer, &live);
+    let targets = target.targets(&spec);
+    let (provider, host) = trusted(args, &issuer, &live, &targets);
     let result = roll_call(&Call {
-        targets: target.targets(&spec),
+        targets,
         live: live.roles,
         in_force: live.in_force,
         provider,
@@ -265,8 +266,8 @@ fn secret_of(description: &str) -> Option<SecretKey> {
 }
 
 /// The provider that the roles must trust, and the issuer without its scheme: as given, as the cluster's bucket has it,
-/// or the one that the live roles agree on.
-fn trusted(args: &Args, issuer: &DesiredIssuer, live: &Live) -> (String, String) {
+/// or the one that the cluster's roles agree on. Others may have roles whose names begin as the cluster's do.
+fn trusted(args: &Args, issuer: &DesiredIssuer, live: &Live, targets: &[Target]) -> (String, String) {
     let arn_of = |host: &str| {
         let prefix = issuer.provider.arn.split_once("oidc-provider/").map_or("", |(prefix, _)| prefix);
         format!("{prefix}oidc-provider/{host}")
@@ -276,7 +277,11 @@ fn trusted(args: &Args, issuer: &DesiredIssuer, live: &Live) -> (String, String)
         return (arn_of(&host), host);
     }
     let default = issuer.provider.host_and_path().to_owned();
-    let trusts = live.roles.values().filter_map(|role| role.as_ref().ok()).filter_map(|role| role.trust.as_ref().ok());
+    let of_targets = targets.iter().map(|target| target.role.to_ascii_lowercase());
+    let of_cluster: BTreeSet<String> =
+        live.in_force.iter().map(|role| role.role.to_ascii_lowercase()).chain(of_targets).collect();
+    let roles = live.roles.iter().filter(|(name, _)| of_cluster.contains(*name));
+    let trusts = roles.filter_map(|(_, role)| role.as_ref().ok()?.trust.as_ref().ok());
     match federated_provider(trusts, &issuer.provider.arn) {
         Some(arn) => {
             let host = arn.split_once("oidc-provider/").map_or(default.clone(), |(_, host)| host.to_owned());

@@ -3,6 +3,7 @@
 pub mod annotation;
 pub mod release;
 pub mod simulation;
+mod surplus;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,9 +13,10 @@ use crate::desired::request::{ReadRequest, RequestId};
 use crate::desired::secret::SecretKey;
 use crate::observed::ReadPolicy;
 use crate::policy::Document;
-use crate::policy::coverage::{Finding, Granted, Required, Source, Verdict, judge};
-use crate::policy::document::{Clause, Effect, Test};
+use crate::policy::coverage::{Finding, Granted, Required, Verdict, judge};
+use crate::policy::document::Test;
 use crate::policy::trust::{Token, admits};
+pub use surplus::surplus;
 
 /// A role as it is, with all that it is granted.
 #[derive(Debug, Clone)]
@@ -148,11 +150,13 @@ pub struct Part {
     pub example: Option<(String, String)>,
 }
 
-/// A service account that the live trust policy does not admit.
+/// A service account that the live trust policy does not surely admit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unadmitted {
     /// Its name; its namespace is the Secret's.
     pub service_account: String,
+    /// How grave it is: `Missing`, or `Conditional` or `Indeterminate` where it may be admitted.
+    pub verdict: Verdict,
     /// Why.
     pub because: String,
 }
@@ -183,7 +187,12 @@ pub struct Component {
 impl Component {
     /// The verdict on a component with a live role: what is missing of its policies and of its trust policy.
     fn verdict_of_parts(&self) -> ComponentVerdict {
-        let of_trust = if self.trust.is_empty() { ComponentVerdict::Covered } else { ComponentVerdict::TrustMissing };
+        let of_trust = match self.trust.iter().map(|unadmitted| unadmitted.verdict).max().unwrap_or(Verdict::Covered) {
+            Verdict::Covered => ComponentVerdict::Covered,
+            Verdict::Conditional => ComponentVerdict::Conditional,
+            Verdict::Indeterminate => ComponentVerdict::Indeterminate,
+            Verdict::Missing => ComponentVerdict::TrustMissing,
+        };
         let of_policies = match self.missing.iter().map(|part| part.verdict).max().unwrap_or(Verdict::Covered) {
             Verdict::Covered => ComponentVerdict::Covered,
             Verdict::Conditional => ComponentVerdict::Conditional,
@@ -214,7 +223,8 @@ impl RollCall {
 
     /// How many components have service accounts that are not admitted, whatever their verdict.
     pub fn untrusting(&self) -> usize {
-        self.components.iter().filter(|component| !component.trust.is_empty()).count()
+        let refuses = |component: &&Component| component.trust.iter().any(|one| one.verdict == Verdict::Missing);
+        self.components.iter().filter(refuses).count()
     }
 }
 
@@ -319,8 +329,9 @@ fn few(actions: &[String]) -> String {
 fn because_of(component: &Component) -> String {
     let gravest = component.missing.iter().map(|part| part.verdict).max();
     let part = component.missing.iter().find(|part| Some(part.verdict) == gravest);
-    match (part, component.trust.first()) {
-        (Some(part), _) if part.verdict == Verdict::Missing || component.trust.is_empty() => {
+    let unadmitted = component.trust.iter().rev().max_by_key(|unadmitted| unadmitted.verdict);
+    match (part, unadmitted) {
+        (Some(part), unadmitted) if unadmitted.is_none_or(|one| part.verdict >= one.verdict) => {
             let on = if part.resource == "*" { String::new() } else { format!(" on {}", part.resource) };
             format!("{}{on}: {}", few(&part.actions), part.because)
         }
@@ -339,43 +350,15 @@ fn unadmitted(call: &Call, live: &LiveRole, asks: &[&ReadRequest]) -> Vec<Unadmi
         let token =
             Token { provider: &call.provider, issuer: &call.issuer, audience: &call.audience, subject: &subject };
         match &live.trust {
-            Ok(trust) => admits(trust, &token).err().map(|why| why.to_string()),
-            Err(problem) => Some(format!("the trust policy cannot be read: {problem}")),
+            Ok(trust) => admits(trust, &token).err().map(|why| (why.verdict(), why.to_string())),
+            Err(problem) => Some((Verdict::Indeterminate, format!("the trust policy cannot be read: {problem}"))),
         }
     };
     let refused = accounts.into_iter().filter_map(|(namespace, account)| {
-        let because = verdict(&namespace, &account)?;
-        Some(Unadmitted { service_account: account, because })
+        let (verdict, because) = verdict(&namespace, &account)?;
+        Some(Unadmitted { service_account: account, verdict, because })
     });
     refused.collect()
-}
-
-/// What the policies of a role grant beyond what is asked for. Policies that cannot be read are passed over.
-pub fn surplus(granted: &Granted, required: Vec<Required>) -> Vec<Part> {
-    let mut allowed = Vec::new();
-    for source in &granted.identity {
-        let Ok(document) = &source.document else { continue };
-        for statement in document.statements.iter().filter(|statement| statement.effect == Effect::Allow) {
-            // What is granted as everything but something has no patterns to be told by.
-            let (Clause::Only(actions), Some(Clause::Only(resources))) = (&statement.actions, &statement.resources)
-            else {
-                continue;
-            };
-            allowed.extend(resources.iter().map(|resource| Required {
-                effect: Effect::Allow,
-                actions: actions.clone(),
-                resource: resource.clone(),
-                conditions: statement.conditions.clone(),
-            }));
-        }
-    }
-    let asked = Granted { identity: vec![Source::asking_for("the request", required)], boundary: None };
-    let mut parts = parts(judge(&allowed, &asked), |finding| finding.verdict == Verdict::Missing);
-    for part in &mut parts {
-        part.verdict = Verdict::Covered;
-        part.because = "no request asks for it".into();
-    }
-    parts
 }
 
 /// The findings of a kind, those of one resource, condition and reason together.
@@ -393,6 +376,8 @@ fn parts(findings: Vec<Finding>, wanted: impl Fn(&Finding) -> bool) -> Vec<Part>
                 && part.because == because
         });
         match same {
+            // Two statements, or two requests of one Secret, may ask for the same.
+            Some(part) if part.actions.iter().any(|known| known.eq_ignore_ascii_case(&finding.action)) => {}
             Some(part) => part.actions.push(finding.action),
             None => parts.push(Part {
                 verdict: finding.verdict,

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::coverage::Verdict;
 use super::document::{Document, Effect, Statement};
-use super::evaluation::{Decision, Request, decide, holds};
+use super::evaluation::{Request, applies, holds};
 
 /// The call by which a service account becomes a role.
 const ACTION: &str = "sts:AssumeRoleWithWebIdentity";
@@ -21,12 +22,15 @@ pub struct Token<'a> {
     pub subject: &'a str,
 }
 
-/// Why a token is not admitted.
+/// Why a token is not surely admitted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum NotAdmitted {
     /// No statement lets tokens of the provider in.
     #[error("no statement of the trust policy admits tokens of {0}")]
     Provider(String),
+    /// The statement asks for a claim of another issuer, which these tokens never have.
+    #[error("the trust policy asks for {0}, a claim of another issuer")]
+    OtherIssuer(String),
     /// A statement of the provider asks for another subject.
     #[error("the trust policy admits other subjects only")]
     Subject,
@@ -36,18 +40,73 @@ pub enum NotAdmitted {
     /// A statement denies it.
     #[error("a statement of the trust policy denies it")]
     Denied,
-    /// The statement asks for more than a token's subject and audience.
+    /// The statement asks for more than a token's claims.
     #[error("the trust policy also asks for {0}")]
     MoreConditions(String),
+    /// A statement denies it under a condition that a token does not decide.
+    #[error("a statement of the trust policy denies it depending on {0}")]
+    DeniedIf(String),
 }
 
-/// Whether a trust policy admits a token, after AWS's evaluation logic.
-pub fn admits(trust: &Document, token: &Token<'_>) -> Result<(), NotAdmitted> {
-    match decide([trust], &request(token)) {
-        Decision::Allowed => Ok(()),
-        Decision::Denied => Err(NotAdmitted::Denied),
-        Decision::Unmentioned => Err(why_not(trust, token)),
+impl NotAdmitted {
+    /// How grave it is: `Conditional` where something beside the token decides.
+    pub const fn verdict(&self) -> Verdict {
+        match self {
+            Self::MoreConditions(_) | Self::DeniedIf(_) => Verdict::Conditional,
+            _ => Verdict::Missing,
+        }
     }
+}
+
+/// How the tests of a statement stand for a token.
+#[derive(Default)]
+struct Standing {
+    /// The keys of tests that do not hold, in lower case.
+    failed: Vec<String>,
+    /// The keys of tests that a token does not decide.
+    open: Vec<String>,
+}
+
+/// Whether a trust policy surely admits a token, after AWS's evaluation logic.
+pub fn admits(trust: &Document, token: &Token<'_>) -> Result<(), NotAdmitted> {
+    let request = request(token);
+    // Statements that speak of such tokens at all.
+    let of = |effect| -> Vec<Standing> {
+        let bare = |statement: &Statement| Statement { conditions: Vec::new(), ..statement.clone() };
+        let speaks = |statement: &&Statement| statement.effect == effect && applies(&bare(statement), &request);
+        trust.statements.iter().filter(speaks).map(|statement| standing(statement, &request)).collect()
+    };
+    let denials: Vec<Standing> = of(Effect::Deny).into_iter().filter(|standing| standing.failed.is_empty()).collect();
+    if denials.iter().any(|denial| denial.open.is_empty()) {
+        return Err(NotAdmitted::Denied);
+    }
+    let grants = of(Effect::Allow);
+    if !grants.iter().any(|grant| grant.failed.is_empty() && grant.open.is_empty()) {
+        return Err(why_not(&grants, token));
+    }
+    match denials.first() {
+        Some(denial) => Err(NotAdmitted::DeniedIf(denial.open.join(", "))),
+        None => Ok(()),
+    }
+}
+
+fn standing(statement: &Statement, request: &Request) -> Standing {
+    let mut standing = Standing::default();
+    for test in &statement.conditions {
+        let key = test.key.to_ascii_lowercase();
+        // A token has claims of its own issuer and of no other; all else is the caller's and the account's doing.
+        match holds(test, &request.context).filter(|_| is_claim(&key)) {
+            Some(true) => {}
+            Some(false) => standing.failed.push(key),
+            None => standing.open.push(key),
+        }
+    }
+    standing
+}
+
+/// Whether a key names a claim of an issuer, such as `i.example:sub`. Global and service keys have no dot in their prefix.
+fn is_claim(key: &str) -> bool {
+    key.rsplit_once(':').is_some_and(|(issuer, claim)| issuer.contains('.') && matches!(claim, "sub" | "aud"))
 }
 
 fn request(token: &Token<'_>) -> Request {
@@ -66,27 +125,17 @@ fn key(token: &Token<'_>, claim: &str) -> String {
 }
 
 /// The statement that comes nearest tells what is missing.
-fn why_not(trust: &Document, token: &Token<'_>) -> NotAdmitted {
-    let request = request(token);
-    let without_conditions = |statement: &Statement| {
-        let bare = Statement { conditions: Vec::new(), ..statement.clone() };
-        super::evaluation::applies(&bare, &request)
+fn why_not(grants: &[Standing], token: &Token<'_>) -> NotAdmitted {
+    let Some(nearest) = grants.iter().min_by_key(|grant| (grant.failed.len(), grant.open.len())) else {
+        return NotAdmitted::Provider(token.provider.to_owned());
     };
-    let of_provider: Vec<&Statement> = trust
-        .statements
-        .iter()
-        .filter(|statement| statement.effect == Effect::Allow && without_conditions(statement))
-        .collect();
-    let failing = |statement: &Statement| -> Vec<String> {
-        let failed = statement.conditions.iter().filter(|test| holds(test, &request.context) != Some(true));
-        failed.map(|test| test.key.to_ascii_lowercase()).collect()
-    };
-    let nearest = of_provider.iter().map(|statement| failing(statement)).min_by_key(Vec::len);
-    match nearest {
-        None => NotAdmitted::Provider(token.provider.to_owned()),
-        Some(failed) if failed.contains(&key(token, "sub")) => NotAdmitted::Subject,
-        Some(failed) if failed == [key(token, "aud")] => NotAdmitted::Audience(token.audience.to_owned()),
-        Some(failed) => NotAdmitted::MoreConditions(failed.join(", ")),
+    let (subject, audience) = (key(token, "sub"), key(token, "aud"));
+    let foreign = nearest.failed.iter().find(|failed| **failed != subject && **failed != audience);
+    match (foreign, nearest.failed.as_slice()) {
+        (Some(foreign), _) => NotAdmitted::OtherIssuer(foreign.clone()),
+        (None, []) => NotAdmitted::MoreConditions(nearest.open.join(", ")),
+        (None, [one]) if *one == audience => NotAdmitted::Audience(token.audience.to_owned()),
+        (None, _) => NotAdmitted::Subject,
     }
 }
 
@@ -133,11 +182,33 @@ mod tests {
             // The key of another issuer says nothing of this one's tokens.
             (
                 r#","Condition":{"StringEquals":{"j.example:sub":"system:serviceaccount:n:a"}}"#,
-                Err(NotAdmitted::MoreConditions("j.example:sub".into())),
+                Err(NotAdmitted::OtherIssuer("j.example:sub".into())),
+            ),
+            // What a token does not decide is no refusal.
+            (
+                r#","Condition":{"StringEquals":{"i.example:sub":"system:serviceaccount:n:a"},"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}"#,
+                Err(NotAdmitted::MoreConditions("aws:sourceip".into())),
+            ),
+            (
+                r#","Condition":{"StringLike":{"i.example:sub":"system:serviceaccount:${aws:PrincipalTag/n}:a"}}"#,
+                Err(NotAdmitted::MoreConditions("i.example:sub".into())),
             ),
         ] {
             assert_eq!(admits(&trust(condition), &token), expected, "{condition}");
         }
+        let guarded = |guard: &str| {
+            let text = trust("").to_text();
+            Document::parse(&text.replace(r#""Statement":["#, &format!(r#""Statement":[{guard},"#))).unwrap()
+        };
+        let denies = r#"{"Effect":"Deny","Principal":"*","Action":"*""#;
+        let firm = guarded(&format!(r#"{denies},"Condition":{{"StringEquals":{{"i.example:aud":"openshift"}}}}}}"#));
+        assert_eq!(admits(&firm, &token), Err(NotAdmitted::Denied));
+        let other = guarded(&format!(r#"{denies},"Condition":{{"StringEquals":{{"i.example:aud":"else"}}}}}}"#));
+        assert_eq!(admits(&other, &token), Ok(()));
+        let open = guarded(&format!(r#"{denies},"Condition":{{"NotIpAddress":{{"aws:SourceIp":"10.0.0.0/8"}}}}}}"#));
+        assert_eq!(admits(&open, &token), Err(NotAdmitted::DeniedIf("aws:sourceip".into())));
+        assert_eq!(NotAdmitted::DeniedIf(String::new()).verdict(), Verdict::Conditional);
+        assert_eq!(NotAdmitted::Subject.verdict(), Verdict::Missing);
         let other = Token { provider: "arn:aws:iam::123456789012:oidc-provider/j.example", ..token };
         assert!(matches!(admits(&trust(""), &other), Err(NotAdmitted::Provider(_))));
     }

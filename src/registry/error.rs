@@ -213,3 +213,14 @@ pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     }
     cause.to_string()
 }
+
+impl RegistryError {
+    /// Whether it may pass by itself: nobody has said that the image cannot be read.
+    pub const fn will_pass(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } | Self::TooSlow { .. } | Self::Truncated { .. } => true,
+            Self::Status { status, .. } => *status == 429 || *status >= 500,
+            _ => false,
+        }
+    }
+}

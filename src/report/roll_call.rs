@@ -1,5 +1,6 @@
 //! A roll call for people and for machines. Pure: a result in, text out.
 
+pub mod checked;
 pub mod html;
 pub mod json;
 pub mod junit;

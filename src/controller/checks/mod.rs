@@ -24,7 +24,7 @@ use crate::aws::Session;
 use crate::aws::granted::{GrantedRole, granted_roles, roles_with_more};
 use crate::aws::simulate::simulate;
 use crate::aws::snapshot::Freshness;
-use crate::desired::pregrant::{Begun, PreGrant, Targets};
+use crate::desired::pregrant::{Begun, Fate, PreGrant, Targets};
 use crate::desired::request::{ReadRequest, RequestId};
 use crate::desired::secret::SecretKey;
 use crate::desired::{Desired, Wanted};
@@ -37,6 +37,7 @@ use crate::plan::upgrade::{self, Call, InForce, Readiness, RollCall, Target, rol
 use crate::plan::{Plan, Subject};
 use crate::policy::coverage::Required;
 use crate::release::inclusion::Inclusion;
+use crate::report::roll_call::checked;
 
 use annotate::annotate;
 pub use releases::Releases;
@@ -206,7 +207,8 @@ pub async fn judge(
             return Live { roll_calls, unread: Some(fault), surplus: BTreeMap::new() };
         }
     };
-    let (live, mut passing) = (live.roles, live.passing);
+    let (live, passing) = (live.roles, live.passing);
+    let mut unread = passing.clone();
     let mut roll_calls = Vec::new();
     for check in checks {
         let Ok(target) = &check.release else {
@@ -214,12 +216,12 @@ pub async fn judge(
             continue;
         };
         let (result, fault) = Box::pin(call(session, desired, identity, check, target, &live)).await;
-        passing = passing.or(fault);
         // What is missing is missing, whatever could not be read besides.
-        let is_told = passing.is_none() || result.readiness() == Readiness::NotReady;
+        let is_told = passing.is_none() && fault.is_none() || result.readiness() == Readiness::NotReady;
         roll_calls.push(is_told.then_some(result));
+        unread = unread.or(fault);
     }
-    Live { roll_calls, unread: passing, surplus: surplus(desired, identity, checks, &live) }
+    Live { roll_calls, unread, surplus: surplus(desired, identity, checks, &live) }
 }
 
 async fn call(
@@ -291,8 +293,11 @@ fn surplus(
         let of = targets.iter().filter(|target| target.secret == wanted.read.secret);
         of.filter_map(|target| target.asks.as_ref().ok()).flat_map(ReadRequest::required).collect()
     };
+    // What was granted ahead for a release that cannot be read just now is asked for, though nobody can tell by whom.
+    let kept = desired.pre_granted.iter().filter(|granted| matches!(granted.fate, Fate::Kept(_)));
+    let kept: BTreeSet<&SecretKey> = kept.map(|granted| &granted.secret).collect();
     let mut found = BTreeMap::new();
-    for (id, wanted) in desired.wanted() {
+    for (id, wanted) in desired.wanted().filter(|(_, wanted)| !kept.contains(&wanted.read.secret)) {
         let parts = match live.get(&wanted.role.name.to_ascii_lowercase()) {
             None => Vec::new(),
             Some(Err(_)) => continue,
@@ -301,7 +306,7 @@ fn surplus(
                 upgrade::surplus(&role.live.granted, required)
             }
         };
-        found.insert(id.clone(), parts.iter().map(status::surplus).collect());
+        found.insert(id.clone(), parts.iter().map(checked::surplus).collect());
     }
     found
 }

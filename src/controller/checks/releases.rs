@@ -17,7 +17,8 @@ use crate::api::upgrade_check::{LocalReference, ReleaseImageSource, TargetReleas
 use crate::api::{ClusterIdentity, RELEASE_LABEL};
 use crate::desired::request::RequestId;
 use crate::kubernetes::errors::fault;
-use crate::registry::{PullSecret, Reference, RegistryClient, ReleaseImage, read_release};
+use crate::observed::{Fault, FaultClass};
+use crate::registry::{PullSecret, Reference, RegistryClient, RegistryError, ReleaseImage, read_release};
 use crate::release::manifests::{Manifest, read_file};
 
 /// How long an image that a tag names is believed.
@@ -55,6 +56,8 @@ pub struct Release {
 pub enum Unread {
     /// It is being read.
     Reading(String),
+    /// It could not be read just now, and that may pass by itself.
+    Away(String),
     /// It cannot be read, and why.
     Failed(String),
 }
@@ -63,7 +66,7 @@ impl Unread {
     /// The sentence.
     pub fn message(&self) -> &str {
         match self {
-            Self::Reading(message) | Self::Failed(message) => message,
+            Self::Reading(message) | Self::Away(message) | Self::Failed(message) => message,
         }
     }
 }
@@ -92,10 +95,10 @@ enum ImageState {
         release: Arc<ReleaseImage>,
         at: Instant,
         tried: Instant,
-        why: String,
+        why: Option<Unread>,
     },
     Failed {
-        why: String,
+        why: Unread,
         at: Instant,
         failures: u32,
     },
@@ -132,7 +135,7 @@ impl Releases {
         let namespace = identity.namespace().unwrap_or_default();
         match (&release.image, &release.config_map_refs, &release.selector) {
             (Some(image), _, _) => self.image(&namespace, image, super::super::watches::reference(identity)),
-            (None, Some(maps), _) => from_config_maps(&self.client, &namespace, maps).await.map_err(Unread::Failed),
+            (None, Some(maps), _) => from_config_maps(&self.client, &namespace, maps).await,
             (None, None, Some(selector)) => match Selector::try_from(selector.clone()) {
                 Ok(selector) => candidates(stores, identity, &selector).map_err(Unread::Failed),
                 Err(error) => Err(Unread::Failed(format!("spec.release.selector: {error}"))),
@@ -172,10 +175,8 @@ impl Releases {
         }
         match &known.state {
             ImageState::Unread => Err(Unread::Reading(format!("{} is being read", image.reference))),
-            ImageState::Failed { why, .. } => Err(Unread::Failed(why.clone())),
-            ImageState::Read { at, why, .. } if !why.is_empty() && at.elapsed() >= BELIEVED => {
-                Err(Unread::Failed(why.clone()))
-            }
+            ImageState::Failed { why, .. } => Err(why.clone()),
+            ImageState::Read { at, why: Some(why), .. } if at.elapsed() >= BELIEVED => Err(why.clone()),
             ImageState::Read { release, .. } => Ok(Release {
                 manifests: release.manifests.clone(),
                 source: format!("image {}", image.reference),
@@ -197,10 +198,12 @@ impl Releases {
                 let read = tokio::time::timeout(LONGEST_READ, contain(reading)).await;
                 match read {
                     Ok(Ok(read)) => read,
-                    Ok(Err(panic)) => Err(format!("reading {reference} ended in a defect of Rolecall: {panic}")),
+                    Ok(Err(panic)) => {
+                        Err(Unread::Failed(format!("reading {reference} ended in a defect of Rolecall: {panic}")))
+                    }
                     Err(_) => {
                         let minutes = LONGEST_READ.as_secs() / 60;
-                        Err(format!("{reference} could not be read within {minutes} minutes"))
+                        Err(Unread::Away(format!("{reference} could not be read within {minutes} minutes")))
                     }
                 }
             };
@@ -224,7 +227,7 @@ impl Releases {
 fn note(
     images: &Mutex<HashMap<ImageKey, Image>>,
     key: &ImageKey,
-    read: Result<ReleaseImage, String>,
+    read: Result<ReleaseImage, Unread>,
 ) -> (HashSet<IdentityRef>, Option<Duration>) {
     let mut images = images.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(image) = images.get_mut(key) else { return (HashSet::new(), None) };
@@ -233,12 +236,12 @@ fn note(
     let mut again = None;
     match (read, &mut image.state) {
         (Ok(release), state) => {
-            *state = ImageState::Read { release: Arc::new(release), at: now, tried: now, why: String::new() };
+            *state = ImageState::Read { release: Arc::new(release), at: now, tried: now, why: None };
         }
         (Err(problem), state) => {
-            tracing::warn!(image = key.reference, why = problem, "a release image could not be read");
+            tracing::warn!(image = key.reference, why = problem.message(), "a release image could not be read");
             match state {
-                ImageState::Read { tried, why, .. } => (*tried, *why) = (now, problem),
+                ImageState::Read { tried, why, .. } => (*tried, *why) = (now, Some(problem)),
                 ImageState::Failed { failures, .. } => {
                     let failures = failures.saturating_add(1);
                     again = Some(ImageState::retry(failures));
@@ -254,37 +257,51 @@ fn note(
     (std::mem::take(&mut image.waiting), again)
 }
 
-async fn read_image(client: &Client, key: &ImageKey, reference: &Reference) -> Result<ReleaseImage, String> {
+async fn read_image(client: &Client, key: &ImageKey, reference: &Reference) -> Result<ReleaseImage, Unread> {
     let pull_secret = match &key.pull_secret {
         Some(name) => pull_secret(client, &key.namespace, name).await?,
         None => PullSecret::default(),
     };
-    let registry = RegistryClient::new(false).map_err(|error| error.to_string())?;
-    read_release(&registry, reference, &pull_secret).await.map_err(|error| error.to_string())
+    let unread = |error: RegistryError| {
+        let message = error.to_string();
+        if error.will_pass() { Unread::Away(message) } else { Unread::Failed(message) }
+    };
+    let registry = RegistryClient::new(false).map_err(unread)?;
+    read_release(&registry, reference, &pull_secret).await.map_err(unread)
 }
 
-async fn pull_secret(client: &Client, namespace: &str, name: &str) -> Result<PullSecret, String> {
+/// What the API server did not give: it may do so the next time, unless it has said no.
+fn not_given(fault: &Fault) -> Unread {
+    match fault.class {
+        FaultClass::Throttled | FaultClass::Server | FaultClass::Network => Unread::Away(fault.to_string()),
+        _ => Unread::Failed(fault.to_string()),
+    }
+}
+
+async fn pull_secret(client: &Client, namespace: &str, name: &str) -> Result<PullSecret, Unread> {
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let origin = format!("the pull secret {namespace}/{name}");
-    let secret = api.get_opt(name).await.map_err(|error| fault("get secrets", &origin, &error).to_string())?;
-    let secret = secret.ok_or_else(|| format!("{origin} does not exist"))?;
+    let secret = api.get_opt(name).await.map_err(|error| not_given(&fault("get secrets", &origin, &error)))?;
+    let secret = secret.ok_or_else(|| Unread::Failed(format!("{origin} does not exist")))?;
     let data = secret.data.unwrap_or_default();
-    let entry = data.get(PULL_SECRET_KEY).ok_or_else(|| format!("{origin} has no entry {PULL_SECRET_KEY}"))?;
-    let text = std::str::from_utf8(&entry.0).map_err(|_| format!("{origin}: {PULL_SECRET_KEY} is no text"))?;
-    PullSecret::parse(text, &origin).map_err(|error| error.to_string())
+    let no_entry = || Unread::Failed(format!("{origin} has no entry {PULL_SECRET_KEY}"));
+    let entry = data.get(PULL_SECRET_KEY).ok_or_else(no_entry)?;
+    let no_text = |_| Unread::Failed(format!("{origin}: {PULL_SECRET_KEY} is no text"));
+    let text = std::str::from_utf8(&entry.0).map_err(no_text)?;
+    PullSecret::parse(text, &origin).map_err(|error| Unread::Failed(error.to_string()))
 }
 
-async fn from_config_maps(client: &Client, namespace: &str, maps: &[LocalReference]) -> Result<Release, String> {
+async fn from_config_maps(client: &Client, namespace: &str, maps: &[LocalReference]) -> Result<Release, Unread> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let mut manifests = Vec::new();
     for map in maps {
         let origin = format!("ConfigMap {namespace}/{}", map.name);
         let found =
-            api.get_opt(&map.name).await.map_err(|error| fault("get configmaps", &origin, &error).to_string())?;
-        let found = found.ok_or_else(|| format!("{origin} does not exist"))?;
+            api.get_opt(&map.name).await.map_err(|error| not_given(&fault("get configmaps", &origin, &error)))?;
+        let found = found.ok_or_else(|| Unread::Failed(format!("{origin} does not exist")))?;
         for (entry, text) in found.data.unwrap_or_default() {
-            let read = read_file(&format!("{origin}, entry {entry}"), &text).map_err(|error| error.to_string())?;
-            manifests.extend(read);
+            let read = read_file(&format!("{origin}, entry {entry}"), &text);
+            manifests.extend(read.map_err(|error| Unread::Failed(error.to_string()))?);
         }
     }
     let names: Vec<&str> = maps.iter().map(|map| map.name.as_str()).collect();

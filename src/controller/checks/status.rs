@@ -10,16 +10,13 @@ use super::super::status::{Conditions, Says, seconds, summarise};
 use super::releases::Unread;
 use crate::api::cluster_identity::ManagementPolicy;
 use crate::api::conditions as types;
-use crate::api::upgrade_check::{
-    Action, CheckSummary, CheckedComponent, ExampleRequest, MissingPart, PreGrantedComponent, ReadRelease,
-    SimulatedPart, SurplusPart, UnadmittedAccount,
-};
+use crate::api::upgrade_check::{Action, PreGrantedComponent, ReadRelease};
 use crate::api::{UpgradeCheck, UpgradeCheckStatus};
 use crate::desired::Desired;
 use crate::desired::pregrant::{Fate, NotGranted, PreGranted};
 use crate::plan::Plan;
-use crate::plan::upgrade::{Component, ComponentVerdict, Part, Readiness, RollCall};
-use crate::policy::coverage::Verdict;
+use crate::plan::upgrade::{Component, ComponentVerdict, Readiness, RollCall};
+use crate::report::roll_call::checked;
 
 /// What a look at an UpgradeCheck came to.
 #[derive(Debug, Clone)]
@@ -94,13 +91,19 @@ pub fn after_look(check: &UpgradeCheck, look: &Look, ahead: &Ahead, told: Told, 
             let message = "judged against the live roles".to_owned();
             conditions.set(types::READY, Says { status: Some(true), reason: "Judged", message });
             status.release = Some(release.clone());
-            status.summary = Some(summary(roll_call));
-            status.components = roll_call.components.iter().map(component).collect();
+            status.summary = Some(checked::summary(roll_call));
+            status.components = roll_call.components.iter().map(checked::component).collect();
         }
         Look::NoRelease(Unread::Reading(message)) => {
             stands(&mut conditions, &previous, check, "ReadingRelease", message);
         }
-        Look::NoRelease(Unread::Failed(message)) => unknown(&mut conditions, "ReleaseUnreadable", message),
+        // A verdict that was made stands for a while; without one there is nothing to stand.
+        Look::NoRelease(Unread::Away(message)) if has_verdict(&previous) => {
+            stands(&mut conditions, &previous, check, "ReleaseUnreachable", message);
+        }
+        Look::NoRelease(Unread::Away(message) | Unread::Failed(message)) => {
+            unknown(&mut conditions, "ReleaseUnreadable", message)
+        }
         Look::NoRoles { reason, message, passing: true } => stands(&mut conditions, &previous, check, reason, message),
         Look::NoRoles { reason, message, passing: false } => unknown(&mut conditions, reason, message),
     }
@@ -132,6 +135,11 @@ pub fn says_ready(conditions: &[Condition]) -> Option<bool> {
         (true, false) => None,
         (ready, _) => Some(ready),
     }
+}
+
+fn has_verdict(status: &UpgradeCheckStatus) -> bool {
+    let is_told = |condition: &Condition| condition.type_ == types::UPGRADE_READY && condition.status != "Unknown";
+    status.conditions.iter().any(is_told)
 }
 
 /// No verdict by ignorance.
@@ -200,69 +208,6 @@ fn finding(component: &Component) -> Option<String> {
         Readiness::Ready => None,
         _ => Some(format!("{name}: {}", component.because)),
     }
-}
-
-fn number(count: usize) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
-}
-
-fn summary(roll_call: &RollCall) -> CheckSummary {
-    let count = |verdict| number(roll_call.count(verdict));
-    CheckSummary {
-        covered: count(ComponentVerdict::Covered),
-        missing: count(ComponentVerdict::Missing),
-        new_roles: count(ComponentVerdict::NewRole),
-        trust: number(roll_call.untrusting()),
-        conditional: count(ComponentVerdict::Conditional),
-        indeterminate: count(ComponentVerdict::Indeterminate),
-        retired: count(ComponentVerdict::Retired),
-    }
-}
-
-fn component(component: &Component) -> CheckedComponent {
-    let trust = component.trust.iter().map(|unadmitted| UnadmittedAccount {
-        service_account: unadmitted.service_account.clone(),
-        because: unadmitted.because.clone(),
-    });
-    let simulated = component.simulated.iter().map(|(question, decision)| SimulatedPart {
-        action: question.action.clone(),
-        resource: question.resource.clone(),
-        decision: decision.as_str().into(),
-    });
-    CheckedComponent {
-        request: component.secret.as_ref().map(ToString::to_string),
-        credentials_request: component.request.as_ref().map(ToString::to_string),
-        role: component.role.clone(),
-        verdict: component.verdict.as_str().into(),
-        missing: component.missing.iter().map(missing).collect(),
-        trust: trust.collect(),
-        surplus: component.surplus.iter().map(surplus).collect(),
-        simulated: simulated.collect(),
-        because: component.because.clone(),
-    }
-}
-
-fn missing(part: &Part) -> MissingPart {
-    let verdict = match part.verdict {
-        Verdict::Covered => "Covered",
-        Verdict::Conditional => "Conditional",
-        Verdict::Indeterminate => "Indeterminate",
-        Verdict::Missing => "Missing",
-    };
-    let example = part.example.clone().map(|(action, resource)| ExampleRequest { action, resource });
-    MissingPart {
-        verdict: verdict.into(),
-        actions: part.actions.clone(),
-        resource: part.resource.clone(),
-        condition: part.condition.clone(),
-        because: part.because.clone(),
-        example,
-    }
-}
-
-/// A surplus as statuses tell it.
-pub fn surplus(part: &Part) -> SurplusPart {
-    SurplusPart { actions: part.actions.clone(), resource: part.resource.clone(), condition: part.condition.clone() }
 }
 
 fn pre_grant(

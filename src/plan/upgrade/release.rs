@@ -95,7 +95,18 @@ impl Included {
         issuer: &DesiredIssuer,
     ) -> BTreeMap<String, Result<LiveRole, String>> {
         let mut live = BTreeMap::new();
+        // Several requests for one Secret share its role.
+        let mut of_secret: BTreeMap<&SecretKey, ReadRequest> = BTreeMap::new();
         for (_, read) in &self.requests {
+            match of_secret.get_mut(&read.secret) {
+                None => drop(of_secret.insert(&read.secret, read.clone())),
+                Some(all) => {
+                    all.statements.extend(read.statements.iter().cloned());
+                    all.service_accounts.extend(read.service_accounts.iter().cloned());
+                }
+            }
+        }
+        for read in of_secret.values() {
             let Ok(role) = desired_role(spec, account, &issuer.provider, read, &read.secret) else { continue };
             let document = Ok(role.permissions.document);
             let policy = Source { name: format!("inline policy {}", role.name), document };

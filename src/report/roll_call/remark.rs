@@ -15,6 +15,8 @@ pub enum Rule {
     Undecided,
     /// A service account that is not admitted.
     Unadmitted,
+    /// A service account of which it cannot be told.
+    PerhapsAdmitted,
     /// A role that does not exist.
     NewRole,
     /// A component that cannot be judged at all.
@@ -38,11 +40,12 @@ pub enum Level {
 
 impl Rule {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Missing,
         Self::Conditional,
         Self::Undecided,
         Self::Unadmitted,
+        Self::PerhapsAdmitted,
         Self::NewRole,
         Self::Unreadable,
         Self::Retired,
@@ -56,6 +59,7 @@ impl Rule {
             Self::Conditional => "conditional-permission",
             Self::Undecided => "undecided-permission",
             Self::Unadmitted => "unadmitted-service-account",
+            Self::PerhapsAdmitted => "undecided-service-account",
             Self::NewRole => "new-role",
             Self::Unreadable => "unreadable",
             Self::Retired => "retired-role",
@@ -70,6 +74,9 @@ impl Rule {
             Self::Conditional => "The live role grants a permission only under a condition that nobody asked for.",
             Self::Undecided => "It cannot be told whether the live role grants a permission.",
             Self::Unadmitted => "The live role's trust policy does not admit a service account.",
+            Self::PerhapsAdmitted => {
+                "More than a token decides whether the live role's trust policy admits a service account."
+            }
             Self::NewRole => "The target release needs a role that does not exist yet.",
             Self::Unreadable => "The component cannot be judged: its request or its role cannot be read.",
             Self::Retired => "The target release does not ask for this role any more.",
@@ -81,7 +88,7 @@ impl Rule {
     pub const fn level(self) -> Level {
         match self {
             Self::Missing | Self::Unadmitted | Self::NewRole => Level::Error,
-            Self::Conditional | Self::Undecided | Self::Unreadable => Level::Warning,
+            Self::Conditional | Self::Undecided | Self::PerhapsAdmitted | Self::Unreadable => Level::Warning,
             Self::Retired | Self::Surplus => Level::Note,
         }
     }
@@ -125,7 +132,7 @@ impl Remark {
 
     fn of_account(unadmitted: &Unadmitted) -> Self {
         Self {
-            rule: Rule::Unadmitted,
+            rule: if unadmitted.verdict == Verdict::Missing { Rule::Unadmitted } else { Rule::PerhapsAdmitted },
             what: format!("service account {}", unadmitted.service_account),
             why: unadmitted.because.clone(),
         }
@@ -138,7 +145,7 @@ pub fn remarks(component: &Component) -> Vec<Remark> {
     let mut remarks: Vec<Remark> = match component.verdict {
         ComponentVerdict::NewRole => vec![whole(Rule::NewRole, format!("role {}", component.role))],
         ComponentVerdict::Retired => vec![whole(Rule::Retired, format!("role {}", component.role))],
-        ComponentVerdict::Indeterminate if component.missing.is_empty() => {
+        ComponentVerdict::Indeterminate if component.missing.is_empty() && component.trust.is_empty() => {
             vec![whole(Rule::Unreadable, name(component))]
         }
         _ => Vec::new(),

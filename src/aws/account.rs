@@ -1,7 +1,7 @@
 //! An AWS account as it is called: with budgets for IAM's reads and writes and for S3, and a snapshot of its roles that all its
 //! ClusterIdentities share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +16,7 @@ use super::budget::Budget;
 use super::errors::fault;
 use super::snapshot::Snapshots;
 use crate::observed::{Fault, FaultClass};
+use crate::policy::Document;
 
 /// Calls to IAM that read, and as many that write, under way at once in one account.
 const IAM_SLOTS: usize = 10;
@@ -23,6 +24,8 @@ const IAM_SLOTS: usize = 10;
 const S3_SLOTS: usize = 64;
 /// Attempts of one call, the first one included.
 const ATTEMPTS: u32 = 3;
+/// How long a managed policy is kept that nobody reads.
+const FORGOTTEN: Duration = Duration::from_hours(24);
 /// Before the second attempt; doubled before the third.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
@@ -36,6 +39,8 @@ pub struct Account {
     reads: Budget,
     writes: Budget,
     objects: Budget,
+    /// Managed policies as they were last read, by ARN.
+    managed: Mutex<HashMap<String, (Instant, Document)>>,
     /// When roles were last written, by name in lower case: a snapshot that began before does not show it.
     written: Mutex<BTreeMap<String, Instant>>,
 }
@@ -49,8 +54,22 @@ impl Account {
             reads: Budget::new(IAM_SLOTS),
             writes: Budget::new(IAM_SLOTS),
             objects: Budget::new(S3_SLOTS),
+            managed: Mutex::default(),
             written: Mutex::default(),
         }
+    }
+
+    /// A managed policy, if it was read at this time or later.
+    pub(super) fn managed_policy(&self, arn: &str, not_before: Instant) -> Option<Document> {
+        let managed = self.managed.lock().unwrap_or_else(PoisonError::into_inner);
+        managed.get(arn).filter(|(read, _)| *read >= not_before).map(|(_, document)| document.clone())
+    }
+
+    /// Notes a managed policy that was read, and forgets those that nobody has read for a day.
+    pub(super) fn note_managed_policy(&self, arn: &str, document: &Document) {
+        let mut managed = self.managed.lock().unwrap_or_else(PoisonError::into_inner);
+        managed.retain(|_, (read, _)| read.elapsed() < FORGOTTEN);
+        managed.insert(arn.to_owned(), (Instant::now(), document.clone()));
     }
 
     /// Makes a call that reads, within the budget. `action` is the permission that it needs, `target` what it is made on.

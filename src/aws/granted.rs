@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tokio::time::Instant;
+
 use super::Session;
 use super::observe::found;
 use super::roles::{attached_policies, inline_policies};
@@ -83,7 +85,8 @@ pub async fn roles_with_more(
     let account = &session.account;
     let snapshot = account.snapshot(&session.clients, prefix, freshness).await?;
     let written = account.written_since(prefix, snapshot.begun());
-    let mut managed = Managed::default();
+    // An organisation may attach policies to every role: what they hold is reported here, and nothing rests on it.
+    let mut managed = Managed { not_before: Some(freshness.rest_not_before()), ..Managed::default() };
     let mut roles = BTreeMap::new();
     for role in snapshot.beginning_with(prefix) {
         let key = role.name.to_ascii_lowercase();
@@ -101,6 +104,8 @@ pub async fn roles_with_more(
 struct Managed {
     documents: BTreeMap<String, Result<Document, String>>,
     passing: Option<Fault>,
+    /// What was read at this time or later will do; `None` for nothing.
+    not_before: Option<Instant>,
 }
 
 impl Managed {
@@ -119,8 +124,17 @@ impl Managed {
 
     async fn source(&mut self, session: &Session, what: &str, arn: &str) -> Source {
         if !self.documents.contains_key(arn) {
-            let read = Box::pin(managed_policy(session, arn)).await.map_err(|fault| self.note(fault));
-            self.documents.insert(arn.to_owned(), read.and_then(|text| parse(&text)));
+            let known = self.not_before.and_then(|not_before| session.account.managed_policy(arn, not_before));
+            let document = match known {
+                Some(document) => Ok(document),
+                None => {
+                    let read = Box::pin(managed_policy(session, arn)).await.map_err(|fault| self.note(fault));
+                    let document = read.and_then(|text| parse(&text));
+                    document.iter().for_each(|document| session.account.note_managed_policy(arn, document));
+                    document
+                }
+            };
+            self.documents.insert(arn.to_owned(), document);
         }
         let document = self.documents.get(arn).cloned().unwrap_or_else(|| Err("it was not read".into()));
         Source { name: format!("{what} {arn}"), document }

@@ -47,6 +47,11 @@ impl Freshness {
         Self { not_before: time, rest_not_before: time }
     }
 
+    /// How old what grants nothing by itself, or is only reported, may be.
+    pub(super) const fn rest_not_before(self) -> Instant {
+        self.rest_not_before
+    }
+
     /// A look that is due, once in an interval: what another ClusterIdentity had read a little earlier will do, unless a
     /// change was made so shortly before (`changed`) that a listing of that age may not show it. Reads lag by `lag` at most.
     pub fn due(interval: Duration, changed: Option<Instant>, lag: Duration) -> Self {
@@ -195,6 +200,12 @@ impl Account {
         }
         *last = Some(Last { ended: Instant::now(), result: result.clone() });
         result
+    }
+
+    /// Keeps no more prefixes than these: what a ClusterIdentity asked for that is gone need not be read any more.
+    pub fn keep_prefixes(&self, known: &BTreeSet<String>) {
+        let mut prefixes = self.snapshots.prefixes.lock().unwrap_or_else(PoisonError::into_inner);
+        prefixes.retain(|prefix| known.contains(prefix));
     }
 
     /// Drops what no ClusterIdentity has asked for since: called when one goes.

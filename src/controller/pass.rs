@@ -22,6 +22,7 @@ use crate::aws::anonymous::AnonymousReader;
 use crate::aws::observe::{observe, trust_limit};
 use crate::aws::snapshot::Freshness;
 use crate::aws::{Access, Connection, Session};
+use crate::desired::names::role_prefix;
 use crate::desired::pregrant::{Fate, NotGranted};
 use crate::desired::request::RequestRefused;
 use crate::desired::secret::SecretKey;
@@ -35,6 +36,9 @@ const TRUST_LIMIT_AGE: Duration = Duration::from_mins(5);
 
 /// How long a change is remembered after reads surely show it.
 const REMEMBERED: Duration = Duration::from_mins(1);
+
+/// From so many Secrets on that are known and gone, they are forgotten.
+const MANY_GONE: usize = 100;
 
 /// How many Secrets are read, and statuses written, side by side.
 pub const SIDE_BY_SIDE: usize = 8;
@@ -318,9 +322,24 @@ async fn look_and_act(
     let live = Box::pin(checks::judge(&session, &desired, evidence.plan(), identity, checks, listed, freshness)).await;
     // A pass that looks at what was just made can use it once more.
     if evidence.made().is_empty() {
+        shared.forget_what_is_gone(&session).await;
         session.account.let_snapshot_go().await;
     }
     Ok((desired, evidence, live))
+}
+
+impl Shared {
+    /// Forgets what was known for ClusterIdentities and Secrets that are gone.
+    async fn forget_what_is_gone(&self, session: &Session) {
+        let identities = self.stores.identities.state();
+        let named = identities.iter().filter_map(|guarded| guarded.0.as_ref().ok());
+        let prefixes = named.map(|identity| role_prefix(&identity.spec.infra_name).to_ascii_lowercase()).collect();
+        session.account.keep_prefixes(&prefixes);
+        let mut known = self.secrets.lock().await;
+        if known.len() > MANY_GONE + 2 * self.stores.secrets.len() {
+            known.retain(|key, _| self.stores.secret_version(&key.namespace, &key.name).is_some());
+        }
+    }
 }
 
 /// The account's quota on trust policies is asked for only when AWS's default would refuse one.

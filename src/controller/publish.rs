@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use k8s_controller::events::{Event, EventRecorder, EventType, Reporter};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
+use kube::core::Status;
 use kube::core::object::HasStatus;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -27,9 +29,20 @@ use crate::plan::{Plan, Step};
 pub struct Publisher {
     client: Client,
     events: EventRecorder,
-    /// The statuses that the watch may not have brought back yet, with their resource versions, by uid.
-    written: Mutex<HashMap<String, (u64, Value)>>,
+    /// The statuses that the watch may not have brought back yet, by uid.
+    written: Mutex<HashMap<String, Written>>,
 }
+
+/// A status that was written.
+struct Written {
+    /// The object's resource version with it.
+    version: u64,
+    status: Value,
+    at: Instant,
+}
+
+/// A watch brings back what was written within this time, or its object is gone.
+const LONGEST_LAG: Duration = Duration::from_mins(10);
 
 /// What a condition says, whichever kind it belongs to.
 #[derive(PartialEq)]
@@ -56,7 +69,7 @@ impl Publisher {
         let (Some(uid), Some(stored)) = (object.uid(), version(object)) else { return };
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         match written.get(&uid) {
-            Some((version, status)) if stored < *version => {
+            Some(Written { version, status, .. }) if stored < *version => {
                 if let Ok(status) = K::Status::deserialize(status) {
                     *object.status_mut() = Some(status);
                 }
@@ -72,7 +85,12 @@ impl Publisher {
         K::Status: Serialize,
     {
         let (Some(uid), Some(version)) = (object.uid(), version(object)) else { return };
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, (version, json!(object.status())));
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        // Now and then: what was deleted is never asked for again.
+        if written.len() >= 1_024 && written.len().is_power_of_two() {
+            written.retain(|_, written| written.at.elapsed() < LONGEST_LAG);
+        }
+        written.insert(uid, Written { version, status: json!(object.status()), at: Instant::now() });
     }
 
     /// Notes in the status that the issuer bucket is about to be created: whoever comes after a crash is to know whose the
@@ -169,7 +187,8 @@ impl Publisher {
         let patch = json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
-            "metadata": {"name": object.name_any(), "namespace": namespace},
+            // Another object of the name is not meant: what this one remembers is none of its business.
+            "metadata": {"name": object.name_any(), "namespace": namespace, "uid": object.meta().uid},
             "status": status,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
@@ -178,8 +197,8 @@ impl Publisher {
                 self.remember(&written);
                 Ok(())
             }
-            // It was deleted meanwhile: there is nobody left to tell.
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            // It was deleted meanwhile, and perhaps made anew: there is nobody left to tell.
+            Err(kube::Error::Api(status)) if status.code == 404 || is_of_another(&status) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -245,6 +264,11 @@ impl Publisher {
             Err(error) => tracing::warn!(%error, reason, "an event could not be written"),
         }
     }
+}
+
+/// Whether the API server says that the object of this name is another one.
+fn is_of_another(status: &Status) -> bool {
+    status.code == 409 && status.message.to_ascii_lowercase().contains("uid")
 }
 
 /// A resource version as a number: Kubernetes lets those of one resource be compared (KEP-5504), etcd counts.

@@ -72,7 +72,8 @@ pub struct ClusterIdentitySpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
-    /// How often AWS is read when nothing else happens (`5m`; at least 1s, at most 24h).
+    /// How often AWS is read when nothing else happens (`5m`; at least 1s, at most 24h). What grants nothing, the
+    /// description and the longest session of a role, is read every tenth time, and once an hour at least.
     #[serde(default = "default_drift_interval")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("driftInterval must be between 1s and 24h"))]
     pub drift_interval: GoDuration,

@@ -123,6 +123,10 @@ async fn tags(session: &Session, name: &str) -> Result<Tags, Fault> {
         Err(_) if untagged.into_inner() => Ok(Tags::Read(BTreeMap::new())),
         Err(fault) if fault.class == FaultClass::NotFound => Ok(Tags::Absent),
         Err(fault) if fault.class == FaultClass::Denied => Ok(Tags::Forbidden(fault)),
+        Err(fault) if fault.class == FaultClass::Elsewhere => {
+            let message = format!("it lies in another region than spec.region: {}", fault.message);
+            Ok(Tags::Forbidden(Fault { message, ..fault }))
+        }
         Err(fault) => Err(fault),
     }
 }

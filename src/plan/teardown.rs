@@ -51,8 +51,9 @@ fn provider(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<Observed
 fn bucket(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<DoomedBucket>>) {
     let (subject, name) = (Subject::Bucket, &teardown.issuer.bucket.name);
     match found.known() {
-        // A bucket that was never seen to be ours, and that we may not look at, is another account's.
-        Err(Fault { class: FaultClass::Denied, .. }) if !draft.prior.verified.contains_key(&subject) => {}
+        // A bucket that was never seen to be ours, and that we may not look at, is another account's or region's.
+        Err(Fault { class: FaultClass::Denied | FaultClass::Elsewhere, .. })
+            if !draft.prior.verified.contains_key(&subject) => {}
         Err(fault) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
         Ok(None) => {}
         Ok(Some(_)) if draft.is_held() => draft.obstruct(&subject, Obstacle::WaitsFor("the roles and the provider")),

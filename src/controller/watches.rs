@@ -14,6 +14,7 @@ use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
+use crate::api::credentials_request::ObjectReference;
 use crate::api::{ClusterIdentity, CredentialsRequest, RELEASE_LABEL, SIGNING_KEY_LABEL, UpgradeCheck};
 use crate::desired::secret::{IDENTITY_ANNOTATION, MANAGED_BY_LABEL, SecretKey};
 use crate::observed::LeftoverSecret;
@@ -90,6 +91,18 @@ impl Stores {
         })
     }
 
+    /// The ClusterIdentities with a request for such a Secret, each once.
+    fn asking_for(&self, is_meant: impl Fn(&ObjectReference) -> bool) -> Vec<IdentityRef> {
+        let mut concerned = Vec::new();
+        for request in self.requests.state() {
+            let Ok(request) = request.0.as_ref() else { continue };
+            if is_meant(&request.spec.secret_ref) {
+                concerned.extend(self.selecting(&request.namespace().unwrap_or_default(), request.labels()));
+            }
+        }
+        once_each(concerned)
+    }
+
     /// The well-formed UpgradeChecks, in the order of their names.
     pub fn well_formed_checks(&self) -> Vec<UpgradeCheck> {
         let checks = self.checks.state();
@@ -156,7 +169,7 @@ pub fn start(
     let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY_LABEL.0, MANAGED_BY_LABEL.1));
     let api: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
     let stream = reflector(secret_writer, lean(watch(api, ours))).default_backoff();
-    tasks.push(run(stream, secrets_to_identities(), triggers.clone()));
+    tasks.push(run(stream, secrets_to_identities(stores.clone()), triggers.clone()));
 
     let keys = watcher::Config::default().labels(SIGNING_KEY_LABEL);
     let api: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
@@ -240,14 +253,18 @@ fn requests_to_identities(stores: Stores) -> impl Fn(&Event<GuardedRequest>) -> 
         let before = before.map(|before| before.into_iter().map(|(key, value)| (key.into(), value.into())).collect());
         if let Some(before) = before.filter(|before: &Labels| before != labels) {
             concerned.extend(stores.selecting(namespace, &before));
-            concerned.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-            concerned.dedup();
         }
-        concerned
+        once_each(concerned)
     }
 }
 
 static NONE: Labels = Labels::new();
+
+fn once_each(mut identities: Vec<IdentityRef>) -> Vec<IdentityRef> {
+    identities.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    identities.dedup();
+    identities
+}
 
 /// Labels in as little room as they need: there are thousands of requests.
 type CompactLabels = Box<[(Box<str>, Box<str>)]>;
@@ -299,22 +316,13 @@ fn namespaces_to_identities(
         if !news.is_new(name.clone(), (!deleted).then_some(&namespace.metadata.uid)) {
             return Vec::new();
         }
-        let mut concerned = Vec::new();
-        for request in stores.requests.state() {
-            let Ok(request) = request.0.as_ref() else { continue };
-            if request.spec.secret_ref.namespace.as_deref() == Some(&name) {
-                let namespace = request.namespace().unwrap_or_default();
-                concerned.extend(stores.selecting(&namespace, request.labels()));
-            }
-        }
-        concerned.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        concerned.dedup();
-        concerned
+        stores.asking_for(|secret| secret.namespace.as_deref() == Some(&name))
     }
 }
 
-/// A Secret of ours concerns the ClusterIdentity that its annotation names, or named when it was last seen.
-fn secrets_to_identities() -> impl Fn(&Event<PartialObjectMeta<Secret>>) -> Vec<IdentityRef> + Send {
+/// A Secret of ours concerns the ClusterIdentity that its annotation names, or named when it was last seen. One that goes
+/// makes way for whoever else has a request for it.
+fn secrets_to_identities(stores: Stores) -> impl Fn(&Event<PartialObjectMeta<Secret>>) -> Vec<IdentityRef> + Send {
     let owners: Mutex<HashMap<String, IdentityRef>> = Mutex::default();
     move |event| {
         let Some((secret, deleted)) = object(event) else { return Vec::new() };
@@ -326,9 +334,14 @@ fn secrets_to_identities() -> impl Fn(&Event<PartialObjectMeta<Secret>>) -> Vec<
             Some(owner) if !deleted => owners.insert(uid, owner.clone()),
             _ => owners.remove(&uid),
         };
+        drop(owners);
         let mut concerned: Vec<IdentityRef> = named.into_iter().chain(before).collect();
-        concerned.dedup();
-        concerned
+        if deleted {
+            let (namespace, name) = (secret.metadata.namespace.as_deref(), secret.metadata.name.as_deref());
+            concerned
+                .extend(stores.asking_for(|of| of.namespace.as_deref() == namespace && of.name.as_deref() == name));
+        }
+        once_each(concerned)
     }
 }
 
@@ -389,10 +402,10 @@ mod tests {
 
     use super::*;
 
-    fn stores() -> (Stores, Writer<GuardedIdentity>) {
-        let (identities, writer) = store();
-        let ((requests, _), (checks, _), (namespaces, _), (secrets, _)) = (store(), store(), store(), store());
-        (Stores { identities, requests, checks, namespaces, secrets }, writer)
+    fn stores() -> (Stores, Writer<GuardedIdentity>, Writer<GuardedRequest>) {
+        let ((identities, of_identities), (requests, of_requests)) = (store(), store());
+        let ((checks, _), (namespaces, _), (secrets, _)) = (store(), store(), store());
+        (Stores { identities, requests, checks, namespaces, secrets }, of_identities, of_requests)
     }
 
     fn apply_identity(writer: &mut Writer<GuardedIdentity>, name: &str, selector: &serde_json::Value) {
@@ -424,7 +437,7 @@ mod tests {
 
     #[test]
     fn a_request_concerns_whom_it_leaves_and_whom_it_comes_to() {
-        let (stores, mut writer) = stores();
+        let (stores, mut writer, _) = stores();
         let concerns = requests_to_identities(stores);
         let (one, two) = (json!({"cluster": "one"}), json!({"cluster": "two"}));
         // The first lists may come in any order.
@@ -441,5 +454,24 @@ mod tests {
         assert_eq!(names(concerns(&Event::Apply(request(&one)))), ["one", "rest"]);
         assert_eq!(names(concerns(&Event::Delete(request(&one)))), ["one"]);
         assert_eq!(names(concerns(&Event::Apply(request(&two)))), ["two"]);
+    }
+
+    /// While the old owner's Secret is there, the new one may not write its own.
+    #[test]
+    fn a_secret_that_goes_concerns_who_waits_for_its_place() {
+        let (stores, mut identities, mut requests) = stores();
+        apply_identity(&mut identities, "one", &json!({"matchLabels": {"cluster": "one"}}));
+        apply_identity(&mut identities, "two", &json!({"matchLabels": {"cluster": "two"}}));
+        requests.apply_watcher_event(&Event::Apply(request(&json!({"cluster": "two"}))));
+        let concerns = secrets_to_identities(stores);
+        let secret = |name: &str| {
+            let annotations = json!({IDENTITY_ANNOTATION: "prod/one"});
+            let metadata = json!({"name": name, "namespace": "prod", "uid": name, "annotations": annotations});
+            let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata});
+            serde_json::from_value::<PartialObjectMeta<Secret>>(secret).expect("a Secret")
+        };
+        assert_eq!(names(concerns(&Event::Apply(secret("a")))), ["one"]);
+        assert_eq!(names(concerns(&Event::Delete(secret("a")))), ["one", "two"]);
+        assert_eq!(names(concerns(&Event::Delete(secret("b")))), ["one"]);
     }
 }

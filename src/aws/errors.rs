@@ -72,10 +72,7 @@ pub fn fault<E>(action: &str, target: &str, error: &SdkError<E, HttpResponse>) -
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let (class, message) = match of_call(error) {
-        Some(said) => said,
-        None => return silence::fault(action, target, error),
-    };
+    let Some((class, message)) = of_call(error) else { return silence::fault(action, target, error) };
     let action = match class {
         FaultClass::Denied => denied_action(&message).unwrap_or(action),
         _ => action,

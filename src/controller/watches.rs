@@ -238,7 +238,7 @@ fn object<K>(event: &Event<K>) -> Option<(&K, bool)> {
 /// own doing.
 fn requests_to_identities(stores: Stores) -> impl Fn(&Event<GuardedRequest>) -> Vec<IdentityRef> + Send {
     // The labels are remembered, and not whom they concerned: at the start, requests are seen before ClusterIdentities.
-    let news: News<_, CompactLabels> = News::default();
+    let news: News<_, Option<CompactLabels>> = News::default();
     move |event| {
         let Some((request, deleted)) = object(event) else { return Vec::new() };
         let meta = request.meta();
@@ -246,7 +246,7 @@ fn requests_to_identities(stores: Stores) -> impl Fn(&Event<GuardedRequest>) -> 
         let shape = (meta.generation, &meta.labels, &meta.annotations, &meta.uid);
         let (namespace, labels) =
             (meta.namespace.as_deref().unwrap_or_default(), meta.labels.as_ref().unwrap_or(&NONE));
-        let Some(before) = news.replace(key, (!deleted).then_some(shape), || compact(labels)) else {
+        let Some(before) = news.replace(key, (!deleted).then_some(shape), || Some(compact(labels))) else {
             return Vec::new();
         };
         let mut concerned = stores.selecting(namespace, labels);
@@ -292,16 +292,16 @@ impl<K: Hash + Eq> News<K> {
     }
 }
 
-impl<K: Hash + Eq, P> News<K, P> {
-    /// The part that was kept under the key, if there was one; `None` when this is no news.
-    fn replace(&self, key: K, value: Option<impl Hash>, part: impl FnOnce() -> P) -> Option<Option<P>> {
+impl<K: Hash + Eq, P: Default> News<K, P> {
+    /// The part that was kept under the key; `None` when this is no news.
+    fn replace(&self, key: K, value: Option<impl Hash>, part: impl FnOnce() -> P) -> Option<P> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let before = match value.map(|value| self.hasher.hash_one(value)) {
             None => seen.remove(&key),
             Some(hash) if seen.get(&key).is_some_and(|(before, _)| *before == hash) => return None,
             Some(hash) => seen.insert(key, (hash, part())),
         };
-        Some(before.map(|(_, part)| part))
+        Some(before.map(|(_, part)| part).unwrap_or_default())
     }
 }
 

@@ -27,6 +27,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SESSION: Duration = Duration::from_hours(1);
 /// Credentials are renewed so long before they end: longer than any call.
 const RENEWED_BEFORE: Duration = Duration::from_mins(5);
+/// How many identities are kept: more than there will ever be roles to assume. The SDK's own limit is 64, and what is
+/// above it throws any other out, so that every call would assume a role again.
+const MOST_IDENTITIES: usize = 10_000;
+
+/// The call that tells which account one is in.
+const WHO: &str = "sts:GetCallerIdentity";
+/// The call that gives the credentials of a role.
+const ASSUME: &str = "sts:AssumeRole";
 
 /// Where AWS is called, and as whom.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -80,6 +88,8 @@ type SeenAs = (String, Option<String>);
 pub struct Connection {
     base: SdkConfig,
     meter: Meter,
+    /// Each with a provider of its own, under which the cache keeps its credentials: also while a session cannot be opened.
+    configs: Mutex<HashMap<Access, SdkConfig>>,
     sessions: Mutex<HashMap<Access, Session>>,
     accounts: Mutex<HashMap<SeenAs, Arc<Account>>>,
 }
@@ -103,9 +113,9 @@ impl Connection {
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             // One for all clients: each would resolve credentials of its own otherwise.
-            .identity_cache(IdentityCache::lazy().buffer_time(RENEWED_BEFORE).build())
+            .identity_cache(IdentityCache::lazy().buffer_time(RENEWED_BEFORE).max_partitions(MOST_IDENTITIES).build())
             .build();
-        Self { base, meter, sessions: Mutex::default(), accounts: Mutex::default() }
+        Self { base, meter, configs: Mutex::default(), sessions: Mutex::default(), accounts: Mutex::default() }
     }
 
     /// A way into an account that was found before.
@@ -130,6 +140,17 @@ impl Connection {
     }
 
     async fn config(&self, access: &Access) -> SdkConfig {
+        // No call is made meanwhile.
+        let mut configs = self.configs.lock().await;
+        if let Some(config) = configs.get(access) {
+            return config.clone();
+        }
+        let config = self.new_config(access).await;
+        configs.insert(access.clone(), config.clone());
+        config
+    }
+
+    async fn new_config(&self, access: &Access) -> SdkConfig {
         let region = Region::new(access.region.clone());
         let base = self.base.to_builder().region(region.clone()).build();
         let Some(role) = &access.assume else { return base };
@@ -154,7 +175,7 @@ impl Connection {
     async fn account_of(&self, config: &SdkConfig, access: &Access) -> Result<String, Fault> {
         let sts = aws_sdk_sts::config::Builder::from(&patient(config)).interceptor(self.meter.clone()).build();
         let sts = aws_sdk_sts::Client::from_conf(sts);
-        let (action, target) = ("sts:GetCallerIdentity", "the operator's own identity");
+        let (action, target) = (WHO, "the operator's own identity");
         let identity = sts.get_caller_identity().send().await.map_err(|e| {
             let fault = fault(action, target, &e);
             match &access.assume {
@@ -178,14 +199,16 @@ fn patient(config: &SdkConfig) -> SdkConfig {
 
 /// The first call with an assumed role is where assuming it fails.
 fn in_terms_of(role: &AssumedRole, fault: Fault) -> Fault {
+    let passes = !matches!(fault.class, FaultClass::Credentials | FaultClass::Denied);
+    // What fails by itself is the call that it names, and the operator's own credentials are no matter of the role's.
+    if fault.action != ASSUME && (passes || fault.action != WHO) {
+        return fault;
+    }
     let denied = fault.message.contains("AccessDenied") || fault.message.contains("not authorized");
-    match fault.class {
-        FaultClass::Credentials | FaultClass::Denied => Fault {
-            class: if denied { FaultClass::Denied } else { fault.class },
-            action: "sts:AssumeRole".into(),
-            target: format!("{} (spec.aws)", role.arn),
-            message: fault.message,
-        },
-        _ => fault,
+    Fault {
+        class: if denied && !passes { FaultClass::Denied } else { fault.class },
+        action: ASSUME.into(),
+        target: format!("{} (spec.aws)", role.arn),
+        message: fault.message,
     }
 }

@@ -123,6 +123,10 @@ async fn tags(session: &Session, name: &str) -> Result<Tags, Fault> {
         Err(_) if untagged.into_inner() => Ok(Tags::Read(BTreeMap::new())),
         Err(fault) if fault.class == FaultClass::NotFound => Ok(Tags::Absent),
         Err(fault) if fault.class == FaultClass::Denied => Ok(Tags::Forbidden(fault)),
+        Err(fault) if fault.class == FaultClass::Elsewhere => {
+            let message = format!("it lies in another region than spec.region: {}", fault.message);
+            Ok(Tags::Forbidden(Fault { message, ..fault }))
+        }
         Err(fault) => Err(fault),
     }
 }
@@ -151,7 +155,7 @@ async fn bucket(
     let (contents, public_access_block, policy, discovery, keys) = tokio::join!(
         async {
             if tags.contains_key(&desired.owner_tag) {
-                return Contents::NotLookedAt;
+                return Ok(Contents::NotLookedAt);
             }
             contents(session, &bucket.name, &[&discovery.key, &keys_key]).await
         },
@@ -162,7 +166,7 @@ async fn bucket(
     );
     Ok(BucketState::Present(Box::new(ObservedBucket {
         tags,
-        contents,
+        contents: contents?,
         public_access_block: public_access_block.into(),
         policy: policy.into(),
         discovery: discovery.into(),
@@ -183,21 +187,38 @@ async fn document(
 }
 
 /// What lies in a bucket. One that may not be listed counts as holding something that is not ours.
-async fn contents(session: &Session, bucket: &str, ours: &[&str]) -> Contents {
+async fn contents(session: &Session, bucket: &str, ours: &[&str]) -> Result<Contents, Fault> {
     let most = i32::try_from(ours.len() + 1).unwrap_or(i32::MAX);
-    match list(session, bucket, most).await {
-        Ok(keys) if keys.is_empty() => Contents::Empty,
-        Ok(keys) if keys.iter().all(|key| ours.contains(&key.as_str())) => Contents::DocumentsOnly,
-        Ok(_) | Err(_) => Contents::Others,
+    match page(session, bucket, "", most).await {
+        Ok(Page { keys, complete: true }) if keys.is_empty() => Ok(Contents::Empty),
+        Ok(Page { keys, complete: true }) if keys.iter().all(|key| ours.contains(&key.as_str())) => {
+            Ok(Contents::DocumentsOnly)
+        }
+        Ok(_) => Ok(Contents::Others),
+        Err(fault) if fault.class == FaultClass::Denied => Ok(Contents::Others),
+        Err(fault) => Err(fault),
     }
 }
 
+/// The first keys of a bucket.
+struct Page {
+    keys: Vec<String>,
+    /// Whether there are no more.
+    complete: bool,
+}
+
 pub(super) async fn list(session: &Session, bucket: &str, most: i32) -> Result<Vec<String>, Fault> {
+    page(session, bucket, "", most).await.map(|page| page.keys)
+}
+
+async fn page(session: &Session, bucket: &str, prefix: &str, most: i32) -> Result<Page, Fault> {
     let call = session.clients.s3.list_objects_v2().bucket(bucket).expected_bucket_owner(&session.account.id);
-    let call = call.max_keys(most);
+    let call = call.set_prefix(Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty())).max_keys(most);
     let target = format!("bucket {bucket}");
     let list = session.account.read("s3:ListBucket", &target, || call.clone().send()).await?;
-    Ok(list.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect())
+    let complete = !list.is_truncated.unwrap_or_default();
+    let keys = list.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect();
+    Ok(Page { keys, complete })
 }
 
 async fn public_access_block(session: &Session, bucket: &str) -> Result<Option<PublicAccessBlock>, Fault> {
@@ -272,8 +293,14 @@ async fn doomed_bucket(session: &Session, teardown: &Teardown) -> Result<Option<
     let Some(versioning) = found(versioning)?.map(|answer| answer.status) else { return Ok(None) };
     let ours = [teardown.issuer.discovery.key.clone(), teardown.issuer.jwks_key()];
     let most = i32::try_from(ours.len() + MOST_NAMED).unwrap_or(i32::MAX);
-    let Some(keys) = found(list(session, name, most).await)? else { return Ok(None) };
-    let (documents, others) = keys.into_iter().partition(|key| ours.contains(key));
+    let Some(Page { keys, complete }) = found(page(session, name, "", most).await)? else { return Ok(None) };
+    let (mut documents, others): (Vec<String>, Vec<String>) = keys.into_iter().partition(|key| ours.contains(key));
+    // Where there are more keys, ours may be behind them: no stranger's keys keep them published.
+    for key in ours.into_iter().filter(|_| !complete) {
+        if !documents.contains(&key) && has_object(session, name, &key).await? {
+            documents.push(key);
+        }
+    }
     Ok(Some(DoomedBucket {
         marked,
         // Once switched on, versioning can only be suspended; either way old versions may lie there.
@@ -281,4 +308,10 @@ async fn doomed_bucket(session: &Session, teardown: &Teardown) -> Result<Option<
         documents,
         others,
     }))
+}
+
+/// Whether a bucket has an object of just this key: of all keys that begin so, it is the first.
+async fn has_object(session: &Session, bucket: &str, key: &str) -> Result<bool, Fault> {
+    let first = found(page(session, bucket, key, 1).await)?.map(|page| page.keys).unwrap_or_default();
+    Ok(first.iter().any(|found| found == key))
 }

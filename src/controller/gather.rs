@@ -1,13 +1,14 @@
 //! Puts together what a pass starts from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
 use super::request_status::remembered;
 use super::status::issuer_part;
-use super::watches::{GuardedRequest, Stores, selects};
+use super::watches::{GuardedIdentity, GuardedRequest, Stores, selects};
 use crate::api::{ClusterIdentity, CredentialsRequest, CredentialsRequestSpec, RELEASE_LABEL};
 use crate::desired::issuer::desired_issuer;
 use crate::desired::keys::{Key, KeySource, RememberedKey};
@@ -37,15 +38,16 @@ pub struct Requests {
 pub fn requests(stores: &Stores, identity: &ClusterIdentity) -> Requests {
     let others = elders(stores, identity);
     let mut gathered = Requests { objects: BTreeMap::new(), inputs: Vec::new() };
+    let unlabelled = BTreeMap::new();
     for guarded in stores.requests.state() {
         let meta = guarded.meta();
-        let namespace = meta.namespace.clone().unwrap_or_default();
-        let labels = meta.labels.clone().unwrap_or_default();
-        if !selects(identity, &namespace, &labels) || meta.deletion_timestamp.is_some() {
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let labels = meta.labels.as_ref().unwrap_or(&unlabelled);
+        if !selects(identity, namespace, labels) || meta.deletion_timestamp.is_some() {
             continue;
         }
-        let id = RequestId { namespace: namespace.clone(), name: meta.name.clone().unwrap_or_default() };
-        let claimed_by = others.iter().find(|other| selects(other, &namespace, &labels)).map(full_name);
+        let id = RequestId { namespace: namespace.to_owned(), name: meta.name.clone().unwrap_or_default() };
+        let claimed_by = well_formed(&others).find(|other| selects(other, namespace, labels)).map(full_name);
         gathered.inputs.push(input(&guarded, id.clone(), claimed_by));
         if let Ok(request) = &guarded.0 {
             let (metadata, status) = (request.metadata.clone(), request.status.clone());
@@ -69,26 +71,37 @@ fn input(guarded: &GuardedRequest, id: RequestId, claimed_by: Option<String>) ->
     }
 }
 
-/// The ClusterIdentities that were there before this one: what they have, this one may not touch.
-fn elders(stores: &Stores, identity: &ClusterIdentity) -> Vec<ClusterIdentity> {
+/// The ClusterIdentities that were there before this one: what they have, this one may not touch. They are as the store
+/// has them, all of them well-formed: a copy of each for each pass would be a copy of all statuses.
+fn elders(stores: &Stores, identity: &ClusterIdentity) -> Vec<Arc<GuardedIdentity>> {
     let age = |identity: &ClusterIdentity| (identity.creation_timestamp().map(|t| t.0), full_name(identity));
     let mine = age(identity);
-    let mut elders: Vec<_> = stores.well_formed().into_iter().filter(|other| age(other) < mine).collect();
-    elders.sort_by_key(age);
-    elders
+    let all = stores.identities.state().into_iter();
+    let mut elders: Vec<_> = all
+        .filter_map(|other| {
+            let age = age(other.0.as_ref().ok()?);
+            (age < mine).then_some((age, other))
+        })
+        .collect();
+    elders.sort_by(|(one, _), (other, _)| one.cmp(other));
+    elders.into_iter().map(|(_, elder)| elder).collect()
+}
+
+fn well_formed(identities: &[Arc<GuardedIdentity>]) -> impl Iterator<Item = &ClusterIdentity> {
+    identities.iter().filter_map(|guarded| guarded.0.as_ref().ok())
 }
 
 /// Refuses a second ClusterIdentity that would make the same names, or publish at the same URL.
 pub fn refuse_duplicate(stores: &Stores, identity: &ClusterIdentity) -> Result<(), IdentityRefused> {
     let url = |identity: &ClusterIdentity| desired_issuer(&identity.spec, "").url;
     let mine = url(identity);
-    for other in elders(stores, identity) {
+    for other in well_formed(&elders(stores, identity)) {
         if other.spec.infra_name == identity.spec.infra_name {
             let infra_name = identity.spec.infra_name.clone();
-            return Err(IdentityRefused::DuplicateInfraName { infra_name, other: full_name(&other) });
+            return Err(IdentityRefused::DuplicateInfraName { infra_name, other: full_name(other) });
         }
-        if url(&other) == mine {
-            return Err(IdentityRefused::DuplicateIssuer { url: mine, other: full_name(&other) });
+        if url(other) == mine {
+            return Err(IdentityRefused::DuplicateIssuer { url: mine, other: full_name(other) });
         }
     }
     Ok(())

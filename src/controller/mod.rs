@@ -285,7 +285,9 @@ async fn lead(
     let filling = context.clone();
     let strays = checks::tend_strays(context.shared.clone());
     let known = stores.clone();
-    context.metrics.set_known(move || known.well_formed().iter().map(full_name).collect());
+    context
+        .metrics
+        .set_known(move || known.among_identities(|identity| Some(full_name(identity))).into_iter().collect());
     let known = stores.clone();
     context.metrics.set_verdicts(move || known.well_formed_checks().iter().map(checks::verdict).collect());
     let triggered = futures::stream::unfold(triggered, |mut triggered| async move {

@@ -176,9 +176,15 @@ fn backoff(failures: u32) -> Duration {
 /// Whether a fault of this class stays until a person helps.
 pub const fn class_needs_person(class: FaultClass) -> bool {
     match class {
-        FaultClass::Denied | FaultClass::Limit | FaultClass::Malformed | FaultClass::Credentials => true,
-        // A conflict is looked at by the next pass, which says what stands there and whose it is.
+        FaultClass::Denied
+        | FaultClass::Limit
+        | FaultClass::Malformed
+        | FaultClass::Elsewhere
+        | FaultClass::Credentials => true,
+        // A conflict is looked at by the next pass, which says what stands there and whose it is. A block that was lifted
+        // a moment ago may still count.
         FaultClass::Conflict
+        | FaultClass::PublicAccessBlocked
         | FaultClass::Throttled
         | FaultClass::Unsettled
         | FaultClass::NotFound
@@ -216,6 +222,8 @@ pub const fn fault_reason(class: FaultClass) -> &'static str {
         FaultClass::NotFound => "NotFound",
         FaultClass::Limit => "QuotaExceeded",
         FaultClass::Malformed => "RefusedAsMalformed",
+        FaultClass::Elsewhere => "OtherRegion",
+        FaultClass::PublicAccessBlocked => "PublicAccessBlocked",
         FaultClass::Conflict => "InTheWay",
         FaultClass::Unsettled => "Settling",
         FaultClass::Server => "ServerError",

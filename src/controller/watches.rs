@@ -1,6 +1,6 @@
 //! What the controller watches, the stores that the watches keep, and which ClusterIdentities an event concerns.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,6 +14,7 @@ use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
+use crate::api::credentials_request::ObjectReference;
 use crate::api::{ClusterIdentity, CredentialsRequest, RELEASE_LABEL, SIGNING_KEY_LABEL, UpgradeCheck};
 use crate::desired::secret::{IDENTITY_ANNOTATION, MANAGED_BY_LABEL, SecretKey};
 use crate::observed::LeftoverSecret;
@@ -24,6 +25,8 @@ pub type GuardedIdentity = DeserializeGuard<ClusterIdentity>;
 pub type GuardedRequest = DeserializeGuard<CredentialsRequest>;
 /// An UpgradeCheck as it is watched.
 pub type GuardedCheck = DeserializeGuard<UpgradeCheck>;
+/// An object's labels.
+type Labels = BTreeMap<String, String>;
 /// What a pass is triggered for.
 pub type IdentityRef = ObjectRef<GuardedIdentity>;
 
@@ -43,9 +46,10 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// The well-formed ClusterIdentities.
-    pub fn well_formed(&self) -> Vec<ClusterIdentity> {
-        self.identities.state().iter().filter_map(|guarded| guarded.0.as_ref().ok().cloned()).collect()
+    /// What a look at each well-formed ClusterIdentity finds. They are lent, not copied: each has a status, and each event
+    /// looks at all of them.
+    pub fn among_identities<T>(&self, look: impl Fn(&ClusterIdentity) -> Option<T>) -> Vec<T> {
+        self.identities.state().iter().filter_map(|guarded| look(guarded.0.as_ref().ok()?)).collect()
     }
 
     /// Whether a namespace exists.
@@ -78,13 +82,25 @@ impl Stores {
     }
 
     /// The ClusterIdentities that an object of this namespace with these labels would belong to, as a request.
-    fn selecting(&self, namespace: &str, labels: &std::collections::BTreeMap<String, String>) -> Vec<IdentityRef> {
+    fn selecting(&self, namespace: &str, labels: &Labels) -> Vec<IdentityRef> {
         // A candidate is read by UpgradeChecks, whatever labels the requests in force have.
         let candidate = labels.contains_key(RELEASE_LABEL);
-        let matching = |identity: &ClusterIdentity| {
-            selects(identity, namespace, labels) || candidate && in_namespaces(identity, namespace)
-        };
-        self.well_formed().iter().filter(|identity| matching(identity)).map(reference).collect()
+        self.among_identities(|identity| {
+            let concerned = selects(identity, namespace, labels) || candidate && in_namespaces(identity, namespace);
+            concerned.then(|| reference(identity))
+        })
+    }
+
+    /// The ClusterIdentities with a request for such a Secret, each once.
+    fn asking_for(&self, is_meant: impl Fn(&ObjectReference) -> bool) -> Vec<IdentityRef> {
+        let mut concerned = Vec::new();
+        for request in self.requests.state() {
+            let Ok(request) = request.0.as_ref() else { continue };
+            if is_meant(&request.spec.secret_ref) {
+                concerned.extend(self.selecting(&request.namespace().unwrap_or_default(), request.labels()));
+            }
+        }
+        once_each(concerned)
     }
 
     /// The well-formed UpgradeChecks, in the order of their names.
@@ -98,22 +114,24 @@ impl Stores {
 }
 
 /// Whether a ClusterIdentity selects a request of this namespace with these labels. A bad selector selects nothing.
-pub fn selects(
-    identity: &ClusterIdentity,
-    namespace: &str,
-    labels: &std::collections::BTreeMap<String, String>,
-) -> bool {
+pub fn selects(identity: &ClusterIdentity, namespace: &str, labels: &Labels) -> bool {
     in_namespaces(identity, namespace)
         && match &identity.spec.credentials_requests.selector {
             None => true,
-            Some(selector) => Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels)),
+            Some(selector) => {
+                // Most have labels alone, which are compared without a copy.
+                let mut wanted = selector.match_labels.iter().flatten();
+                wanted.all(|(key, value)| labels.get(key) == Some(value))
+                    && (selector.match_expressions.iter().flatten().next().is_none()
+                        || Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels)))
+            }
         }
 }
 
 /// Whether a ClusterIdentity takes its requests from a namespace.
 pub fn in_namespaces(identity: &ClusterIdentity, namespace: &str) -> bool {
     match identity.spec.credentials_requests.namespaces.as_slice() {
-        [] => identity.namespace().as_deref() == Some(namespace),
+        [] => identity.metadata.namespace.as_deref() == Some(namespace),
         namespaces => namespaces.iter().any(|allowed| allowed == namespace),
     }
 }
@@ -151,7 +169,7 @@ pub fn start(
     let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY_LABEL.0, MANAGED_BY_LABEL.1));
     let api: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
     let stream = reflector(secret_writer, lean(watch(api, ours))).default_backoff();
-    tasks.push(run(stream, secrets_to_identities(), triggers.clone()));
+    tasks.push(run(stream, secrets_to_identities(stores.clone()), triggers.clone()));
 
     let keys = watcher::Config::default().labels(SIGNING_KEY_LABEL);
     let api: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
@@ -216,30 +234,53 @@ fn object<K>(event: &Event<K>) -> Option<(&K, bool)> {
     }
 }
 
-/// Requests concern those who select them, unless only their status changed, which is our own doing.
+/// Requests concern those who select them, or did when they were last seen, unless only their status changed, which is our
+/// own doing.
 fn requests_to_identities(stores: Stores) -> impl Fn(&Event<GuardedRequest>) -> Vec<IdentityRef> + Send {
-    let news = News::default();
+    // The labels are remembered, and not whom they concerned: at the start, requests are seen before ClusterIdentities.
+    let news: News<_, Option<CompactLabels>> = News::default();
     move |event| {
         let Some((request, deleted)) = object(event) else { return Vec::new() };
         let meta = request.meta();
         let key = (meta.namespace.clone(), meta.name.clone());
         let shape = (meta.generation, &meta.labels, &meta.annotations, &meta.uid);
-        if !news.is_new(key, (!deleted).then_some(shape)) {
+        let (namespace, labels) =
+            (meta.namespace.as_deref().unwrap_or_default(), meta.labels.as_ref().unwrap_or(&NONE));
+        let Some(before) = news.replace(key, (!deleted).then_some(shape), || Some(compact(labels))) else {
             return Vec::new();
+        };
+        let mut concerned = stores.selecting(namespace, labels);
+        let before = before.map(|before| before.into_iter().map(|(key, value)| (key.into(), value.into())).collect());
+        if let Some(before) = before.filter(|before: &Labels| before != labels) {
+            concerned.extend(stores.selecting(namespace, &before));
         }
-        stores.selecting(meta.namespace.as_deref().unwrap_or_default(), meta.labels.as_ref().unwrap_or(&NONE))
+        once_each(concerned)
     }
 }
 
-static NONE: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
+static NONE: Labels = Labels::new();
 
-/// Remembers what was last seen under a key, as a hash: thousands of objects would be held twice otherwise.
-struct News<K> {
-    seen: Mutex<HashMap<K, u64>>,
+fn once_each(mut identities: Vec<IdentityRef>) -> Vec<IdentityRef> {
+    identities.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    identities.dedup();
+    identities
+}
+
+/// Labels in as little room as they need: there are thousands of requests.
+type CompactLabels = Box<[(Box<str>, Box<str>)]>;
+
+fn compact(labels: &Labels) -> CompactLabels {
+    labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+}
+
+/// Remembers what was last seen under a key, as a hash: thousands of objects would be held twice otherwise. A part may be
+/// kept as it is.
+struct News<K, P = ()> {
+    seen: Mutex<HashMap<K, (u64, P)>>,
     hasher: RandomState,
 }
 
-impl<K> Default for News<K> {
+impl<K, P> Default for News<K, P> {
     fn default() -> Self {
         Self { seen: Mutex::default(), hasher: RandomState::new() }
     }
@@ -247,18 +288,20 @@ impl<K> Default for News<K> {
 
 impl<K: Hash + Eq> News<K> {
     fn is_new(&self, key: K, value: Option<impl Hash>) -> bool {
+        self.replace(key, value, || ()).is_some()
+    }
+}
+
+impl<K: Hash + Eq, P: Default> News<K, P> {
+    /// The part that was kept under the key; `None` when this is no news.
+    fn replace(&self, key: K, value: Option<impl Hash>, part: impl FnOnce() -> P) -> Option<P> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match value.map(|value| self.hasher.hash_one(value)) {
-            None => {
-                seen.remove(&key);
-                true
-            }
-            Some(value) if seen.get(&key) == Some(&value) => false,
-            Some(value) => {
-                seen.insert(key, value);
-                true
-            }
-        }
+        let before = match value.map(|value| self.hasher.hash_one(value)) {
+            None => seen.remove(&key),
+            Some(hash) if seen.get(&key).is_some_and(|(before, _)| *before == hash) => return None,
+            Some(hash) => seen.insert(key, (hash, part())),
+        };
+        Some(before.map(|(_, part)| part).unwrap_or_default())
     }
 }
 
@@ -273,22 +316,13 @@ fn namespaces_to_identities(
         if !news.is_new(name.clone(), (!deleted).then_some(&namespace.metadata.uid)) {
             return Vec::new();
         }
-        let mut concerned = Vec::new();
-        for request in stores.requests.state() {
-            let Ok(request) = request.0.as_ref() else { continue };
-            if request.spec.secret_ref.namespace.as_deref() == Some(&name) {
-                let namespace = request.namespace().unwrap_or_default();
-                concerned.extend(stores.selecting(&namespace, request.labels()));
-            }
-        }
-        concerned.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        concerned.dedup();
-        concerned
+        stores.asking_for(|secret| secret.namespace.as_deref() == Some(&name))
     }
 }
 
-/// A Secret of ours concerns the ClusterIdentity that its annotation names, or named when it was last seen.
-fn secrets_to_identities() -> impl Fn(&Event<PartialObjectMeta<Secret>>) -> Vec<IdentityRef> + Send {
+/// A Secret of ours concerns the ClusterIdentity that its annotation names, or named when it was last seen. One that goes
+/// makes way for whoever else has a request for it.
+fn secrets_to_identities(stores: Stores) -> impl Fn(&Event<PartialObjectMeta<Secret>>) -> Vec<IdentityRef> + Send {
     let owners: Mutex<HashMap<String, IdentityRef>> = Mutex::default();
     move |event| {
         let Some((secret, deleted)) = object(event) else { return Vec::new() };
@@ -300,9 +334,14 @@ fn secrets_to_identities() -> impl Fn(&Event<PartialObjectMeta<Secret>>) -> Vec<
             Some(owner) if !deleted => owners.insert(uid, owner.clone()),
             _ => owners.remove(&uid),
         };
+        drop(owners);
         let mut concerned: Vec<IdentityRef> = named.into_iter().chain(before).collect();
-        concerned.dedup();
-        concerned
+        if deleted {
+            let (namespace, name) = (secret.metadata.namespace.as_deref(), secret.metadata.name.as_deref());
+            concerned
+                .extend(stores.asking_for(|of| of.namespace.as_deref() == namespace && of.name.as_deref() == name));
+        }
+        once_each(concerned)
     }
 }
 
@@ -312,14 +351,14 @@ fn keys_to_identities<K: Resource<DynamicType = ()>>(
 ) -> impl Fn(&Event<PartialObjectMeta<K>>) -> Vec<IdentityRef> + Send {
     move |event| {
         let Some((source, _)) = object(event) else { return Vec::new() };
-        let names = |identity: &&ClusterIdentity| {
-            identity.namespace() == source.metadata.namespace
+        let names = |identity: &ClusterIdentity| {
+            identity.metadata.namespace == source.metadata.namespace
                 && identity.spec.issuer.signing_keys.iter().any(|key| {
                     let references = [key.secret_ref.as_ref(), key.config_map_ref.as_ref()];
                     references.into_iter().flatten().any(|r| Some(&r.name) == source.metadata.name.as_ref())
                 })
         };
-        stores.well_formed().iter().filter(names).map(reference).collect()
+        stores.among_identities(|identity| names(identity).then(|| reference(identity)))
     }
 }
 
@@ -353,5 +392,86 @@ fn releases_to_identities(stores: Stores) -> impl Fn(&Event<PartialObjectMeta<Co
             check.namespace() == map.metadata.namespace && maps.into_iter().any(|of| of.name == map.name_any())
         };
         stores.well_formed_checks().iter().filter(names).map(check_reference).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector::store::Writer;
+    use serde_json::json;
+
+    use super::*;
+
+    fn stores() -> (Stores, Writer<GuardedIdentity>, Writer<GuardedRequest>) {
+        let ((identities, of_identities), (requests, of_requests)) = (store(), store());
+        let ((checks, _), (namespaces, _), (secrets, _)) = (store(), store(), store());
+        (Stores { identities, requests, checks, namespaces, secrets }, of_identities, of_requests)
+    }
+
+    fn apply_identity(writer: &mut Writer<GuardedIdentity>, name: &str, selector: &serde_json::Value) {
+        let identity = json!({
+            "apiVersion": "rolecall.dev/v1alpha1", "kind": "ClusterIdentity",
+            "metadata": {"name": name, "namespace": "prod"},
+            "spec": {
+                "infraName": name, "region": "eu-west-1", "credentialsRequests": {"selector": selector},
+                "issuer": {"signingKeys": [{"secretRef": {"name": "signer", "key": "pub"}}]},
+            },
+        });
+        let identity: GuardedIdentity = serde_json::from_value(identity).expect("an identity");
+        assert!(identity.0.is_ok(), "{:?}", identity.0);
+        writer.apply_watcher_event(&Event::Apply(identity));
+    }
+
+    fn request(labels: &serde_json::Value) -> GuardedRequest {
+        let request = json!({
+            "apiVersion": "cloudcredential.openshift.io/v1", "kind": "CredentialsRequest",
+            "metadata": {"name": "a", "namespace": "prod", "labels": labels},
+            "spec": {"secretRef": {"name": "a", "namespace": "prod"}},
+        });
+        serde_json::from_value(request).expect("a request")
+    }
+
+    fn names(concerned: Vec<IdentityRef>) -> Vec<String> {
+        concerned.into_iter().map(|identity| identity.name).collect()
+    }
+
+    #[test]
+    fn a_request_concerns_whom_it_leaves_and_whom_it_comes_to() {
+        let (stores, mut writer, _) = stores();
+        let concerns = requests_to_identities(stores);
+        let (one, two) = (json!({"cluster": "one"}), json!({"cluster": "two"}));
+        // The first lists may come in any order.
+        assert_eq!(names(concerns(&Event::InitApply(request(&one)))), [""; 0]);
+        apply_identity(&mut writer, "one", &json!({"matchLabels": one}));
+        apply_identity(&mut writer, "two", &json!({"matchLabels": two}));
+        let unclaimed = json!({"matchExpressions": [{"key": "cluster", "operator": "DoesNotExist"}]});
+        apply_identity(&mut writer, "rest", &unclaimed);
+        apply_identity(&mut writer, "bad", &json!({"matchExpressions": [{"key": "cluster", "operator": "Sometimes"}]}));
+
+        assert_eq!(names(concerns(&Event::Apply(request(&two)))), ["one", "two"]);
+        assert_eq!(names(concerns(&Event::Apply(request(&two)))), [""; 0]);
+        assert_eq!(names(concerns(&Event::Apply(request(&json!({}))))), ["rest", "two"]);
+        assert_eq!(names(concerns(&Event::Apply(request(&one)))), ["one", "rest"]);
+        assert_eq!(names(concerns(&Event::Delete(request(&one)))), ["one"]);
+        assert_eq!(names(concerns(&Event::Apply(request(&two)))), ["two"]);
+    }
+
+    /// While the old owner's Secret is there, the new one may not write its own.
+    #[test]
+    fn a_secret_that_goes_concerns_who_waits_for_its_place() {
+        let (stores, mut identities, mut requests) = stores();
+        apply_identity(&mut identities, "one", &json!({"matchLabels": {"cluster": "one"}}));
+        apply_identity(&mut identities, "two", &json!({"matchLabels": {"cluster": "two"}}));
+        requests.apply_watcher_event(&Event::Apply(request(&json!({"cluster": "two"}))));
+        let concerns = secrets_to_identities(stores);
+        let secret = |name: &str| {
+            let annotations = json!({IDENTITY_ANNOTATION: "prod/one"});
+            let metadata = json!({"name": name, "namespace": "prod", "uid": name, "annotations": annotations});
+            let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata});
+            serde_json::from_value::<PartialObjectMeta<Secret>>(secret).expect("a Secret")
+        };
+        assert_eq!(names(concerns(&Event::Apply(secret("a")))), ["one"]);
+        assert_eq!(names(concerns(&Event::Delete(secret("a")))), ["one", "two"]);
+        assert_eq!(names(concerns(&Event::Delete(secret("b")))), ["one"]);
     }
 }

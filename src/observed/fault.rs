@@ -27,6 +27,10 @@ pub enum FaultClass {
     Limit,
     /// The other side finds the call wrong.
     Malformed,
+    /// It is in another region than the one that was asked.
+    Elsewhere,
+    /// S3 Block Public Access prevents a policy that lets the public in.
+    PublicAccessBlocked,
     /// Something stands in the way: it exists already, or changed meanwhile.
     Conflict,
     /// The other side failed, or answered what it never should.
@@ -48,6 +52,8 @@ impl FaultClass {
             Self::NotFound => "not_found",
             Self::Limit => "limit",
             Self::Malformed => "malformed",
+            Self::Elsewhere => "elsewhere",
+            Self::PublicAccessBlocked => "public_access_blocked",
             Self::Conflict => "conflict",
             Self::Server => "server",
             Self::Network => "network",
@@ -70,6 +76,12 @@ fn sentence(class: FaultClass, action: &str, target: &str, message: &str) -> Str
             format!("{action} on {target} met a quota: {message}; have it raised or remove what is not needed")
         }
         FaultClass::Malformed => format!("{action} on {target} was refused as malformed: {message}"),
+        FaultClass::Elsewhere => format!("{action} on {target} was sent to the wrong region: {message}"),
+        FaultClass::PublicAccessBlocked => format!(
+            "{action} on {target} was prevented by S3 Block Public Access. The bucket's own block is opened first, and may \
+             count for a moment longer; if this stays, the account or its organization blocks public policies: lift \
+             BlockPublicPolicy and RestrictPublicBuckets there ({message})"
+        ),
         FaultClass::Conflict => format!("{action} on {target} met something in its way: {message}"),
         FaultClass::Server => format!("{action} on {target} failed on the other side: {message}"),
         FaultClass::Network => format!("{action} on {target} got no answer: {message}"),

@@ -56,8 +56,9 @@ fn is_half_made(draft: &Draft, teardown: &Teardown, bucket: &DoomedBucket) -> bo
 fn bucket(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<DoomedBucket>>) {
     let (subject, name) = (Subject::Bucket, &teardown.issuer.bucket.name);
     match found.known() {
-        // A bucket that was never seen to be ours, and that we may not look at, is another account's.
-        Err(Fault { class: FaultClass::Denied, .. }) if !draft.prior.verified.contains_key(&subject) => {}
+        // A bucket that was never seen to be ours, and that we may not look at, is another account's or region's.
+        Err(Fault { class: FaultClass::Denied | FaultClass::Elsewhere, .. })
+            if !draft.prior.verified.contains_key(&subject) => {}
         Err(fault) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
         Ok(None) => {}
         // What does not carry our mark is not ours, unless we were about to make it and came no further.

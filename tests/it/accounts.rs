@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::ended::{DELETE, SETTLED};
-use super::model::{Model, Served, Visible, access_key};
+use super::model::{Model, Rule, Served, Trouble, Visible, access_key};
 use super::scene::{SOON, Scene, condition_is, request_json, said};
 use super::support::{IssuerFront, Operator, block_on, eventually};
 
@@ -262,6 +262,38 @@ fn sessions_are_renewed_before_they_end() {
     let expired: Vec<_> = log().into_iter().filter(|call| call.outcome.contains("Expired")).collect();
     assert_eq!(expired, [], "no call was made with a session that had ended");
     accounts.assert_discreet(&[SHORT.external_id]);
+}
+
+/// A bad hour of STS is no lack of credentials: nothing is concluded, and nobody is called.
+#[test]
+fn while_sts_throttles_older_verdicts_stand() {
+    const BUSY: Tenant = Tenant { account: "888888888888", cluster: "busy", external_id: "id-of-busy" };
+    let mut accounts = Accounts::new("busysts", &[BUSY]);
+    accounts.model.set_options(|options| options.longest_session = Some(Duration::from_secs(3)));
+    accounts.apply(BUSY, &aws_of(BUSY, BUSY.external_id), "");
+    accounts.start();
+    accounts.await_ready(BUSY);
+    let stands = |accounts: &Accounts, target: &str| {
+        let words = format!("sts:AssumeRole on {target} was throttled");
+        let object = eventually(SOON, &format!("{words:?}"), || {
+            let object = accounts.scene.cluster.get_json(&["cid", BUSY.cluster, "-n", "busysts"]);
+            let message = condition_is(&object, "SnapshotFresh", "False")?;
+            if message.contains(&words) { Ok(object) } else { Err(message) }
+        });
+        for type_ in ["Ready", "IssuerPublished", "RolesReady", "OperatorPermissionsSufficient"] {
+            assert_eq!(said(&object, type_, "status"), "True", "{type_}: {}", object["status"]);
+        }
+        assert_eq!(said(&object, "SnapshotFresh", "reason"), "Throttled");
+        assert_eq!(said(&object, "Reconciling", "status"), "True");
+        assert_eq!(said(&object, "Stalled", "status"), "");
+    };
+    accounts.model.add_rule(Rule::always("sts:AssumeRole", Trouble::Throttle));
+    stands(&accounts, "the operator's credentials");
+    accounts.scene.operator.as_mut().expect("an operator").kill9();
+    accounts.start();
+    stands(&accounts, &format!("{} (spec.aws)", BUSY.role_arn()));
+    accounts.model.clear_rules();
+    accounts.await_condition(BUSY, "SnapshotFresh", "True");
 }
 
 /// The role was taken away from us while the cluster was being deleted.

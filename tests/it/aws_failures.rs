@@ -1,5 +1,6 @@
 //! AWS denies, fails, is away, answers late or not at all: nothing else stops, nothing is concluded, all heals.
 
+use std::collections::BTreeSet;
 use std::thread;
 
 use serde_json::Value;
@@ -149,6 +150,56 @@ fn the_documented_permissions_suffice_and_none_can_be_spared() {
     restricted_user("least", None);
     scene.await_condition("Ready", "True");
     scene.await_condition("OperatorPermissionsSufficient", "True");
+}
+
+/// The actions that calls are made with, as the sources name them, and the one that `PutObject` needs for its tags.
+#[test]
+fn the_documented_permissions_are_those_of_the_calls() {
+    let mut called = BTreeSet::from(["s3:PutObjectTagging".to_owned()]);
+    for entry in std::fs::read_dir(project_root().join("src/aws")).unwrap() {
+        let Ok(text) = std::fs::read_to_string(entry.unwrap().path()) else { continue };
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let quoted = text.split('"').skip(1).step_by(2);
+        let action = |word: &&str| {
+            let name = word.strip_prefix("iam:").or_else(|| word.strip_prefix("s3:"));
+            name.is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic()))
+        };
+        called.extend(quoted.filter(action).map(str::to_owned));
+    }
+    assert!(called.len() > 30, "{called:?}");
+    let policy = std::fs::read_to_string(project_root().join("deploy/iam-policy.json")).unwrap();
+    let policy: Value = serde_json::from_str(&policy).unwrap();
+    let actions = policy["Statement"].as_array().unwrap().iter().flat_map(|statement| match &statement["Action"] {
+        Value::Array(actions) => actions.clone(),
+        action => vec![action.clone()],
+    });
+    let documented: BTreeSet<String> = actions.map(|action| action.as_str().unwrap().to_owned()).collect();
+    assert_eq!(documented, called);
+}
+
+#[test]
+fn a_block_of_public_policies_is_no_missing_permission() {
+    let mut scene = Scene::new("blocked");
+    every_second(&scene);
+    scene.request("a");
+    let message = "User: arn:aws:iam::123456789012:user/x is not authorized to perform: s3:PutBucketPolicy on resource: \
+                   \"arn:aws:s3:::blocked-oidc\" because public policies are prevented by the BlockPublicPolicy setting \
+                   in S3 Block Public Access.";
+    let body = format!("<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>");
+    let kind = Kind::Status { code: 403, body, content_type: "application/xml".to_owned() };
+    scene.proxy.inject(Fault::always("s3:PutBucketPolicy", kind));
+    scene.start();
+    let message = scene.await_condition("IssuerPublished", "False");
+    let words = ["prevented by S3 Block Public Access", "the account or its organization", "lift BlockPublicPolicy"];
+    assert!(words.iter().all(|words| message.contains(words)), "{message}");
+    scene.await_passes(2.0);
+    let object = scene.identity_object();
+    assert_eq!(said(&object, "Ready", "reason"), "PublicAccessBlocked");
+    assert_eq!(said(&object, "OperatorPermissionsSufficient", "status"), "True");
+    assert!(condition(&object, "Stalled").is_none());
+    scene.await_request("a", "Ready", "True");
+    scene.proxy.clear_faults();
+    scene.await_condition("Ready", "True");
 }
 
 #[test]
@@ -322,14 +373,16 @@ fn an_error_that_only_has_another_id_is_no_news() {
     for n in 0..60 {
         let body = format!(
             "<ErrorResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><Error><Type>Sender</Type>\
-             <Code>AccessDenied</Code><Message>Not today (Service: Iam, Status Code: 403, Request ID: 0f{n:02}-a)\
+             <Code>AccessDenied</Code><Message>Not today, \
+             arn:aws:sts::1:assumed-role/rolecall/web-identity-token-17000000000{n:02} (Service: Iam, Status Code: 403, Request ID: 0f{n:02}-a)\
              </Message></Error><RequestId>0f{n:02}-a</RequestId></ErrorResponse>"
         );
         let kind = Kind::Status { code: 403, body, content_type: "text/xml".to_owned() };
         scene.proxy.inject(Fault::once("iam:GetOpenIDConnectProvider", kind));
     }
     let message = scene.await_condition("ProviderReady", "False");
-    assert!(message.contains("Not today (Service: Iam, Status Code: 403)"), "{message}");
+    let words = "Not today, arn:aws:sts::1:assumed-role/rolecall (Service: Iam, Status Code: 403)";
+    assert!(message.contains(words), "{message}");
     scene.await_passes(1.0);
     let written = scene.cluster.changes_by("ids").len();
     scene.await_passes(3.0);

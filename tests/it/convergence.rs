@@ -5,7 +5,9 @@
 //! `ROLECALL_SEEDS=1000` tries more seeds, `ROLECALL_SEEDS=17..18` that one. The same seed meets nearly the same
 //! trouble: the jitter of Rolecall's own delays is not drawn from it.
 
+mod bucket;
 mod calls;
+mod credentials;
 mod crowds;
 mod faults;
 mod foreign;

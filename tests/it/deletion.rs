@@ -217,6 +217,31 @@ fn another_accounts_bucket_holds_nothing_up() {
     assert!(aws_state::role(&scene.role_name("a")).is_none());
 }
 
+/// A bucket of our name in another region: S3 sends the call there, and the rest is done.
+#[test]
+fn another_regions_bucket_is_named_and_holds_nothing_up() {
+    let mut scene = Scene::new("end-abroad");
+    let body = "<Error><Code>PermanentRedirect</Code><Message>The bucket you are attempting to access must be addressed \
+                using the specified endpoint.</Message><Endpoint>s3.us-west-2.amazonaws.com</Endpoint></Error>";
+    let kind = Kind::Status { code: 301, body: body.to_owned(), content_type: "application/xml".to_owned() };
+    scene.proxy.inject(Fault::always("s3:*", kind));
+    specify(&scene, DELETE);
+    scene.request("a");
+    scene.start_with(&SETTLED, &[]);
+    let message = scene.await_condition("IssuerPublished", "False");
+    assert!(message.contains("it lies in another region than spec.region"), "{message}");
+    scene.await_condition("Stalled", "True");
+    let object = scene.identity_object();
+    assert_eq!(said(&object, "IssuerPublished", "reason"), "BucketForbidden");
+    assert_eq!(said(&object, "OperatorPermissionsSufficient", "status"), "True");
+    scene.await_request("a", "Ready", "True");
+    scene.proxy.reset_counts();
+    delete(&scene);
+    await_gone(&scene);
+    assert_eq!(taken(&scene.proxy.calls()).len(), 2, "{:?}", scene.proxy.write_ops());
+    assert!(aws_state::role(&scene.role_name("a")).is_none());
+}
+
 /// Two of one name: the younger has made nothing, and takes nothing along.
 #[test]
 fn a_refused_identity_takes_nothing_along() {

@@ -33,6 +33,7 @@ mod many;
 mod model;
 mod model_agrees;
 mod model_switches;
+mod moved;
 mod namespaces;
 mod obstacles;
 mod orphans;

@@ -489,6 +489,27 @@ async fn a_program_can_speak_to_the_model_over_http() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bucket_answers_in_its_own_region_alone() {
+    let model = Model::new(7);
+    let config = |account, region| {
+        let config = model.sdk_config(account, region).into_builder().retry_config(RetryConfig::disabled()).build();
+        aws_sdk_s3::Client::new(&config)
+    };
+    for (owner, region, asked, answer) in [
+        (ACCOUNT, REGION, REGION, "NoSuchTagSet"),
+        ("222222222222", REGION, REGION, "AccessDenied"),
+        ("222222222222", "us-west-2", REGION, "PermanentRedirect"),
+        (ACCOUNT, "me-south-1", REGION, "IllegalLocationConstraintException"),
+        (ACCOUNT, REGION, "us-east-1", "AuthorizationHeaderMalformed"),
+    ] {
+        model.add_account(owner);
+        model.put_bucket(owner, region, "somewhere", Visible::AtOnce);
+        let tags = config(ACCOUNT, asked).get_bucket_tagging().bucket("somewhere").send().await;
+        assert_eq!(outcome(tags), answer, "{owner} {region} {asked}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn limits_are_those_of_the_account() {
     let (model, iam) = model_and_iam();
     model.set_quotas(ACCOUNT, |quotas| quotas.roles = 2);

@@ -117,6 +117,31 @@ fn a_bucket_with_something_else_in_it_is_named_and_kept() {
     assert_nothing_left(&scene, &["a"]);
 }
 
+/// Foreign keys that sort before ours fill the page that is looked at.
+#[test]
+fn our_documents_go_however_much_else_is_in_the_bucket() {
+    let scene = ready("endfull", DELETE, &["a"]);
+    let bucket = scene.bucket();
+    let strange: Vec<String> = (1..=6).map(|n| format!("+/{n}.txt")).collect();
+    for key in &strange {
+        let put = s3().put_object().bucket(&bucket).key(key).body(b"mine".to_vec().into());
+        block_on(put.send()).expect("PutObject");
+    }
+    delete(&scene);
+    await_held(&scene, &[&format!("bucket {bucket} also holds +/1.txt, +/2.txt")]);
+    eventually(SOON, "our documents to go", || match keys_in(&bucket) {
+        keys if keys == strange => Ok(()),
+        keys => Err(format!("{keys:?}")),
+    });
+    scene.await_passes(2.0);
+    assert_eq!(scene.proxy.count("s3:DeleteObject"), 2, "each is deleted once");
+    for key in &strange {
+        block_on(s3().delete_object().bucket(&bucket).key(key).send()).expect("DeleteObject");
+    }
+    await_gone(&scene);
+    assert_nothing_left(&scene, &["a"]);
+}
+
 #[test]
 fn a_versioned_bucket_is_named_and_kept() {
     let scene = ready("endold", DELETE, &["a"]);

@@ -204,6 +204,11 @@ impl Model {
         change(&mut self.lock().world.account_mut(account).quotas);
     }
 
+    /// Lets an account refuse public bucket policies, whatever a bucket's own block says, or no longer.
+    pub fn block_public_policies(&self, account: &str, blocked: bool) {
+        self.lock().world.account_mut(account).blocks_public_policies = blocked;
+    }
+
     /// Lets `AssumeRole` of this role ask for an external id.
     pub fn require_external_id(&self, role_arn: &str, external_id: &str) {
         self.lock().world.external_ids.insert(role_arn.to_owned(), external_id.to_owned());

@@ -60,6 +60,8 @@ pub struct Account {
     /// Customer managed policies by ARN.
     pub policies: Table<Policy>,
     pub quotas: Quotas,
+    /// S3 Block Public Access of the account: `BlockPublicPolicy`, the one of its four settings that is known here.
+    pub blocks_public_policies: bool,
 }
 
 /// An account's limits: AWS's defaults.
@@ -136,6 +138,7 @@ impl Account {
             providers: Table::default(),
             policies: Table::default(),
             quotas: Quotas::default(),
+            blocks_public_policies: false,
         }
     }
 

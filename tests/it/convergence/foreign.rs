@@ -23,14 +23,16 @@ enum InTheWay {
     Provider,
     BucketWithOthers,
     BucketOfOtherAccount,
+    BucketOfOtherRegion,
 }
 
-const ALL: [InTheWay; 5] = [
+const ALL: [InTheWay; 6] = [
     InTheWay::Role,
     InTheWay::RoleOfOtherCase,
     InTheWay::Provider,
     InTheWay::BucketWithOthers,
     InTheWay::BucketOfOtherAccount,
+    InTheWay::BucketOfOtherRegion,
 ];
 
 impl InTheWay {
@@ -47,6 +49,7 @@ impl InTheWay {
                 model.add_account(ELSEWHERE);
                 model.put_bucket(ELSEWHERE, REGION, BUCKET, visible);
             }
+            Self::BucketOfOtherRegion => model.put_bucket(ACCOUNT, "us-west-2", BUCKET, visible),
         }
     }
 
@@ -55,7 +58,7 @@ impl InTheWay {
         match self {
             Self::Role | Self::RoleOfOtherCase => line.contains(&role_of("beta")),
             Self::Provider => line.contains("oidc-provider/prod-eu-oidc") && line.contains(" provider "),
-            Self::BucketWithOthers | Self::BucketOfOtherAccount => {
+            Self::BucketWithOthers | Self::BucketOfOtherAccount | Self::BucketOfOtherRegion => {
                 line.contains(" provider arn:aws:iam::123456789012:oidc-provider/prod-eu-oidc")
                     || line.contains(&format!(" bucket {BUCKET} "))
                     || line.starts_with(&format!("object {BUCKET}/"))

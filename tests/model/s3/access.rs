@@ -54,7 +54,9 @@ pub fn put_policy(world: &mut World, call: &Call<'_>) -> Outcome<Answer> {
         return Err(malformed(format!("Policies are limited to {LARGEST} bytes")));
     }
     let statements = check(policy, &bucket.name)?;
-    if bucket.block.is_some_and(|block| block.block_public_policy) && statements.iter().any(is_public) {
+    let of_account = world.accounts.get(&bucket.owner).is_some_and(|account| account.blocks_public_policies);
+    let blocked = of_account || bucket.block.is_some_and(|block| block.block_public_policy);
+    if blocked && statements.iter().any(is_public) {
         let caller = call.caller.as_ref().map_or("", |caller| &caller.arn);
         let message = format!(
             "User: {caller} is not authorized to perform: s3:PutBucketPolicy on resource: \"arn:aws:s3:::{}\" because \

@@ -14,22 +14,42 @@ use super::resources::Bucket;
 use super::world::{Call, World};
 use super::xml::Xml;
 
+/// Some of the regions that an account has to opt into.
+const OPT_IN: [&str; 3] = ["af-south-1", "ap-east-1", "me-south-1"];
+
 /// The bucket of a call, as a read sees it; its owner must be the caller.
 fn owned<'w>(world: &'w World, call: &Call<'_>) -> Outcome<&'w Arc<Bucket>> {
     let bucket = existing(world, call, call.as_of)?;
+    check_region(call, bucket)?;
     check_expected_owner(call, bucket)?;
     if call.account() != bucket.owner {
         return Err(Refusal::access_denied());
     }
-    if call.region != bucket.region {
-        return Err(Refusal::new(
-            301,
-            "PermanentRedirect",
-            "The bucket you are attempting to access must be addressed using the specified endpoint. Please send all \
-             future requests to this endpoint.",
-        ));
-    }
     Ok(bucket)
+}
+
+/// A region sends calls away for buckets of others, before it looks at who calls. The three ways are those that botocore's
+/// `S3RegionRedirector` knows.
+fn check_region(call: &Call<'_>, bucket: &Bucket) -> Outcome<()> {
+    let (asked, region) = (call.region, &bucket.region);
+    if asked == region {
+        return Ok(());
+    }
+    if OPT_IN.contains(&region.as_str()) {
+        let message = format!(
+            "The {region} location constraint is incompatible for the region specific endpoint this request was sent to."
+        );
+        return Err(Refusal::new(400, "IllegalLocationConstraintException", message));
+    }
+    // The endpoint without a region leads to where the bucket is.
+    if asked == "us-east-1" {
+        let message =
+            format!("The authorization header is malformed; the region '{asked}' is wrong; expecting '{region}'");
+        return Err(Refusal::new(400, "AuthorizationHeaderMalformed", message));
+    }
+    let message = "The bucket you are attempting to access must be addressed using the specified endpoint. Please send \
+                   all future requests to this endpoint.";
+    Err(Refusal::new(301, "PermanentRedirect", message))
 }
 
 /// Alters the bucket of a call.

@@ -2,6 +2,7 @@
 
 mod docs;
 mod dumps;
+mod flags;
 mod formats;
 mod input;
 mod live;
@@ -60,7 +61,7 @@ fn release(name: &str) -> String {
     project_root().join(format!("tests/releases/{name}.yaml")).display().to_string()
 }
 
-fn file(name: &str, text: &str) -> String {
+fn file(name: &str, text: impl AsRef<[u8]>) -> String {
     let path = run_dir().join(format!("check-{name}"));
     fs::write(&path, text).unwrap();
     path.display().to_string()

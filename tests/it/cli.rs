@@ -171,6 +171,33 @@ fn what_is_not_for_this_cluster_is_passed_over() {
     assert!(ended.stdout.contains(&gated), "{}", ended.stdout);
 }
 
+/// What names hold is printed as text: none of it clears a screen, and none looks like a line of the plan.
+#[test]
+fn names_in_a_plan_cannot_steer_a_terminal() {
+    let plan = Plan::of("cli-steer");
+    let nasty = "a\u{1b}[2J\r\n  - DeleteRole           role/x\u{202e}";
+    let mut requests = Vec::new();
+    for (name, action, kind) in
+        [(nasty.to_owned(), "*", "AWSProviderSpec"), (format!("{nasty}b"), "s3:GetObject", "AzureProviderSpec")]
+    {
+        let mut request = request_json("cli-steer", "web");
+        request["metadata"]["name"] = json!(name);
+        request["spec"]["providerSpec"]["kind"] = json!(kind);
+        request["spec"]["providerSpec"]["statementEntries"][0]["action"] = json!([action]);
+        requests.push(request);
+    }
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": requests});
+    let ended = plan.run(&file("steer.json", &list.to_string()), &[]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("\nRefused requests\n") && ended.stdout.contains("\nPassed over\n"),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(ended.stdout.matches("/a\u{fffd}[2J\u{fffd}\u{fffd}  - DeleteRole").count(), 2, "{}", ended.stdout);
+    assert!(ended.stdout.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{:?}", ended.stdout);
+}
+
 #[test]
 fn a_plan_for_a_served_cluster_shows_differences_and_nothing_else() {
     let mut scene = Scene::new("cli");

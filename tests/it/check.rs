@@ -1,12 +1,14 @@
 //! `rolecall check`, as a user calls it before an upgrade.
 
-mod docs;
+pub mod docs;
 mod dumps;
 mod flags;
 mod formats;
 mod input;
 mod live;
+pub mod page;
 mod pairs;
+mod synthetic;
 mod wanted;
 
 use std::fs;

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::check::page;
 use super::scene::{Scene, request_json, request_yaml};
 use super::support::emulators::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use super::support::process::{free_port, project_root, run_dir};
@@ -40,10 +41,15 @@ impl Ended {
 
 /// Runs the binary with AWS behind the proxy, as the operator is run.
 pub fn rolecall(proxy: &Proxy, args: &[&str], env: &[(&str, &str)]) -> Ended {
-    let front = IssuerFront::shared();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rolecall"));
+    with_aws(command.args(args), proxy);
+    Ended::of(command.envs(env.iter().copied()))
+}
+
+/// Puts AWS behind the proxy into a command's environment, and nothing else.
+pub fn with_aws(command: &mut Command, proxy: &Proxy) {
+    let front = IssuerFront::shared();
     command
-        .args(args)
         .env_clear()
         .env("HOME", run_dir())
         .env("AWS_ENDPOINT_URL_IAM", proxy.iam_url())
@@ -56,9 +62,7 @@ pub fn rolecall(proxy: &Proxy, args: &[&str], env: &[(&str, &str)]) -> Ended {
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         .env("HTTPS_PROXY", front.proxy_url())
         .env("SSL_CERT_FILE", front.ca_file())
-        .env("NO_PROXY", "127.0.0.1,localhost")
-        .envs(env.iter().copied());
-    Ended::of(&mut command)
+        .env("NO_PROXY", "127.0.0.1,localhost");
 }
 
 /// A plan's arguments, and a proxy to plan through.
@@ -147,8 +151,10 @@ fn a_plan_can_be_handed_on() {
     plan.key = file("<script>.pem", "no key");
     let html = plan.run(&examples(""), &["-o", "html", "--detailed-exitcode"]);
     assert_eq!(html.code, Some(2), "the format does not change the exit code");
-    assert!(html.stdout.starts_with("<!DOCTYPE html>") && html.stdout.contains("In the way"), "{}", html.stdout);
-    assert!(html.stdout.contains("cli-&lt;script&gt;.pem holds no PEM"), "{}", html.stdout);
+    let page = page::read(&html.stdout);
+    assert_eq!(page.all("h1")[0].attribute("class"), Some("bad"));
+    assert!(page.all("h2").iter().any(|title| title.text == "In the way"), "{}", html.stdout);
+    assert!(page.all("li").iter().any(|item| item.text.contains("cli-<script>.pem holds no PEM")), "{}", html.stdout);
     let markdown = plan.run(&examples(""), &["-o", "markdown"]).stdout;
     assert!(markdown.contains("cli-\\<script\\>.pem holds no PEM"), "{markdown}");
 }

@@ -191,6 +191,37 @@ fn layers_over_a_release_count() {
     }
 }
 
+/// Somebody who waits sees how far it is; a file or a pipe gets the report, and nothing else.
+#[test]
+fn progress_is_for_terminals() {
+    let registry = Registry::start(Auth::Anyone);
+    let (image, _) = push(&registry, "4.18", "4.18.1");
+    registry.break_at("/blobs/", Break::Slow);
+    let (report, line) = (home("progress").join("report"), format!("\r\u{1b}[K{image}: layer 3 of 3, 0 of 1 MB"));
+    let on_a_terminal = |redirected: &str| {
+        let run = format!("exec \"$ROLECALL\" check --from \"$IMAGE\" --to \"$IMAGE\" {redirected}");
+        let output = Command::new("script")
+            .args(["-qec", &run, "/dev/null"])
+            .env_clear()
+            .envs([("ROLECALL", env!("CARGO_BIN_EXE_rolecall")), ("IMAGE", &image), ("TERM", "xterm")])
+            .env("REPORT", &report)
+            .output()
+            .unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{shown}");
+        shown
+    };
+    // The report goes to a file, and whoever waits for it still sees it come. In the end the line is cleared.
+    let shown = on_a_terminal("> \"$REPORT\"");
+    assert!(shown.contains(&line) && shown.ends_with("\r\u{1b}[K"), "{shown:?}");
+    let written = fs::read_to_string(&report).unwrap();
+    assert!(written.starts_with("Ready: ") && !written.contains('\r'), "{written:?}");
+    let shown = on_a_terminal("2> /dev/null");
+    assert!(shown.contains("Ready: ") && !shown.contains("layer 3"), "{shown:?}");
+    let ended = check(&["--from", &image, "--to", &image], &[]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+}
+
 /// Somebody mends one request by a layer that begins as a release's does: the others are still asked for.
 #[test]
 fn a_layer_with_one_request_hides_no_other() {

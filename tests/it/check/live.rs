@@ -12,7 +12,7 @@ use crate::support::{Emulators, Fault, Kind, Proxy, block_on};
 const REGION: &str = "eu-west-1";
 
 /// Makes the roles of a release, as ccoctl does.
-fn make_roles(name: &str, of: &str) {
+pub fn make_roles(name: &str, of: &str) {
     for request in requests(of, &DEFAULT) {
         let secret = secret_of(&request);
         let role = role_name(name, &secret);

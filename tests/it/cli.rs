@@ -177,6 +177,29 @@ fn what_is_not_for_this_cluster_is_passed_over() {
     assert!(ended.stdout.contains(&gated), "{}", ended.stdout);
 }
 
+/// Clouds name their requests alike, and a cluster gets those of one.
+#[test]
+fn another_clouds_request_of_the_same_name_is_passed_over() {
+    let plan = Plan::of("cli-clouds");
+    let of = |kind: &str, name: &str| {
+        let mut request = request_json("cli-clouds", name);
+        request["spec"]["secretRef"]["namespace"] = json!("openshift-web");
+        request["spec"]["providerSpec"]["kind"] = json!(kind);
+        request
+    };
+    let list = |requests: &[Value]| json!({"apiVersion": "v1", "kind": "List", "items": requests}).to_string();
+    let (azure, aws) = (of("AzureProviderSpec", "web"), of("AWSProviderSpec", "web"));
+    for requests in [[azure.clone(), aws.clone()], [aws.clone(), azure.clone()]] {
+        let ended = plan.run(&file("clouds.json", &list(&requests)), &[]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+        assert!(ended.stdout.starts_with("8 to change, 0 in the way, 0 refused."), "{}", ended.stdout);
+        let passed_over = "\nPassed over\n    cli-clouds/web: for another cloud (AzureProviderSpec)\n";
+        assert!(ended.stdout.contains(passed_over), "{}", ended.stdout);
+    }
+    let twice = file("twice.json", &list(&[aws.clone(), aws]));
+    plan.run(&twice, &[]).assert_refused(&["cli-clouds/web stands in ", "keep one of them"]);
+}
+
 /// What names hold is printed as text: none of it clears a screen, and none looks like a line of the plan.
 #[test]
 fn names_in_a_plan_cannot_steer_a_terminal() {

@@ -96,7 +96,7 @@ pub fn policy(effect: &str, actions: &[&str]) -> Value {
 }
 
 pub fn judged(name: &str, dump: &Value, to: &str) -> Value {
-    let dump = file(&format!("{name}.json"), &dump.to_string());
+    let dump = file(&format!("{name}.json"), dump.to_string());
     report(&["--account-dump", &dump, "--name", NAME, "--to", &release(to)])
 }
 
@@ -266,7 +266,7 @@ fn percent_signs_are_what_they_are() {
     let text = std::fs::read_to_string(release("4.20")).unwrap();
     let one = text.split("\n---\n").find(|document| document.contains("name: openshift-ingress\n")).unwrap();
     let resource = "arn:aws:s3:::a%20b/100%";
-    let manifest = file("percent.yaml", &one.replace("resource: \"*\"", &format!("resource: \"{resource}\"")));
+    let manifest = file("percent.yaml", one.replace("resource: \"*\"", &format!("resource: \"{resource}\"")));
     let mut dump = dump("4.20", encoded);
     let mut permissions = documents(
         NAME,
@@ -280,7 +280,7 @@ fn percent_signs_are_what_they_are() {
         permissions["Statement"][0]["Resource"] = json!(granted);
         for document in [permissions.clone(), encoded(&permissions)] {
             role(&mut dump, INGRESS)["RolePolicyList"][0]["PolicyDocument"] = document;
-            let dump = file("percent.json", &dump.to_string());
+            let dump = file("percent.json", dump.to_string());
             let report = report(&["--account-dump", &dump, "--name", NAME, "--to", &manifest]);
             assert_eq!(
                 component(&report, INGRESS)["verdict"] == "Covered",
@@ -360,7 +360,7 @@ fn dumps_that_are_none_are_named() {
         .assert_refused(&["cannot read /nonexistent/dump.json", "No such file"]);
     // With a byte order mark, as PowerShell redirects it.
     let whole = dump("4.20", Value::clone).to_string();
-    let marked = file("dump-bom.json", &format!("\u{feff}{whole}"));
+    let marked = file("dump-bom.json", format!("\u{feff}{whole}"));
     let ended = check(&["--account-dump", &marked, "--name", NAME, "--to", &to, "-o", "json"]);
     assert_eq!(read_report(&ended)["verdict"], "Ready");
     // As its older versions do.

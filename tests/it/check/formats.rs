@@ -41,7 +41,7 @@ fn arguments(name: &str) -> Vec<String> {
     let mut stray = roles[0].clone();
     stray["RoleName"] = json!(format!("prod-{NASTY}"));
     roles.push(stray);
-    let dump = file(&format!("{name}.json"), &dump.to_string());
+    let dump = file(&format!("{name}.json"), dump.to_string());
     ["--account-dump", &dump, "--name", NAME, "--to", &release("4.20")].map(str::to_owned).to_vec()
 }
 
@@ -171,7 +171,7 @@ fn html_is_whole_and_runs_nothing() {
 
 #[test]
 fn junit_has_a_case_for_each_component() {
-    let path = file("junit.xml", &rendered("junit", "junit"));
+    let path = file("junit.xml", rendered("junit", "junit"));
     let read = "import sys, json, xml.etree.ElementTree as e
 root = e.parse(sys.argv[1]).getroot()
 suite = root.find('testsuite')

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::wanted::{CUSTOM, PREVIEW};
-use super::{check, check_with, component, dir, file, read_report, release, report, shown};
+use super::{check, check_with, component, dir, file, page, read_report, release, report, shown};
 use crate::cli::Ended;
 
 /// The manifest of the ingress operator, with something changed.
@@ -172,7 +172,7 @@ fn requests_that_cannot_be_served_make_no_verdict() {
         ("entry", "resource: \"*\"", "resource: \"*\"\n      policyConditions: {}", "unknown field `policyConditions`"),
         ("action", "sts:AssumeRole", "sts-AssumeRole", "has no service prefix"),
     ] {
-        let manifest = file(&format!("{name}.yaml"), &ingress(|text| text.replace(from, to)));
+        let manifest = file(&format!("{name}.yaml"), ingress(|text| text.replace(from, to)));
         let ended = check(&["--from", &release("4.20"), "--to", &manifest, "-o", "json"]);
         let report = read_report(&ended);
         assert_eq!(report["verdict"], "Unknown", "{name}");
@@ -207,6 +207,18 @@ fn excluded_requests_are_told_on_demand_only() {
         assert!(verbose.stdout.contains("only with feature gate ClusterAPIMachineManagement"), "{format}");
         assert_eq!(verbose.code, ended.code);
     }
+    // Where nothing is left out, that is said, too.
+    let gates = ["--from", &from, "--to", &to, "--feature-gate", "ClusterAPIMachineManagement", "--verbose"];
+    let all =
+        |format: &str| check(&[&gates[..], &["--feature-set", "TechPreviewNoUpgrade", "-o", format]].concat()).stdout;
+    let nothing = "Nothing: it gets every request of the release.";
+    for format in ["text", "markdown"] {
+        let text = all(format);
+        let (_, told) = text.rsplit_once("Not for this cluster\n").unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(told.trim(), nothing, "{format}");
+    }
+    let page = page::read(&all("html"));
+    assert!(page.all("p").iter().any(|paragraph| paragraph.text == nothing));
     for cluster in [PREVIEW, CUSTOM] {
         let report = report(&[&["--from", &from, "--to", &to][..], &cluster.args()].concat());
         component(&report, "openshift-cluster-api/capa-manager-bootstrap-credentials");

@@ -60,7 +60,7 @@ fn live_roles_are_judged_as_their_manifests_are() {
     assert_eq!(live["components"], by_manifest["components"]);
 
     // What the account's own dump says is the same.
-    let dump = file("moto-dump.json", &moto_dump().to_string());
+    let dump = file("moto-dump.json", moto_dump().to_string());
     let args = ["--account-dump", &dump, "--name", name, "--region", REGION, "--to", &release("4.14")];
     assert_eq!(super::report(&args)["components"], live["components"]);
 

@@ -57,9 +57,8 @@ fn is_allowed(element: &str, attribute: &str, value: &str) -> bool {
     match (element, attribute) {
         ("html", "lang") => value == "en",
         ("meta", "charset") => value == "utf-8",
-        ("meta", "name" | "http-equiv" | "content") => true,
+        ("meta", "name" | "http-equiv" | "content") | ("td" | "li", "title") => true,
         (_, "class") => ["good", "doubtful", "bad", "quiet", "wide", "more"].contains(&value),
-        ("td" | "li", "title") => true,
         ("td", "colspan") => value.parse::<usize>().is_ok_and(|count| count > 1),
         _ => false,
     }

@@ -13,7 +13,7 @@ use rolecall::report::roll_call::{RollCallReport, json};
 use serde_json::{Value, json};
 
 use super::wanted::{CUSTOM, Cluster, DEFAULT, PREVIEW, RELEASES, Said, asked, between, documents, said};
-use super::{check, file, report};
+use super::{file, report};
 use crate::convergence::seeds::Dice;
 
 const PAIRS: u64 = 400;
@@ -228,12 +228,13 @@ fn exactly_what_another_release_adds_is_missing_in_releases_that_nobody_has_seen
         let wanted = between(&old, &new);
         assert_eq!(said(&found), wanted, "seed {seed}: {cluster:?}");
         judged += 1;
-        wanted.values().for_each(|Said { verdict, .. }| *seen.entry(verdict.clone()).or_default() += 1);
+        for Said { verdict, .. } in wanted.values() {
+            *seen.entry(verdict.clone()).or_default() += 1;
+        }
         if seed < THROUGH_THE_PROGRAM {
             let (from, to) = (file(&format!("from-{seed}.yaml"), from), file(&format!("to-{seed}.yaml"), to));
             let args = [&["--from", &from, "--to", &to][..], &cluster.args()].concat();
             assert_eq!(report(&args)["components"], found["components"], "seed {seed}: {cluster:?}");
-            assert!(!check(&args).stdout.is_empty());
         }
     }
     // The alterations are such that all of this happens, and often.

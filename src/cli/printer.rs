@@ -1,8 +1,11 @@
 //! The one place that writes to standard output and standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the printer")]
 
+use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::os::fd::AsFd;
 
+use anstream::AutoStream;
 use anyhow::Context;
 
 use crate::report::markup::printable;
@@ -10,11 +13,18 @@ use crate::report::markup::printable;
 /// Prints a result. A reader that went away is no error, and everything else is: a report that nobody got must not end as
 /// one that somebody did.
 pub fn out(text: &str) -> anyhow::Result<()> {
-    let mut stdout = anstream::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match write(text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write the output"),
         _ => Ok(()),
     }
+}
+
+/// Past `std::io::Stdout`, which takes a file that cannot be written to for one that nobody reads.
+fn write(text: &str) -> std::io::Result<()> {
+    let file = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let mut stdout = AutoStream::auto(file);
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
 }
 
 /// Prints an error. It may hold names out of manifests, images and AWS: none of them steers the terminal, and what looks

@@ -79,10 +79,9 @@ impl Inclusion {
 
     fn decide_feature_set(&self, sets: &str) -> Result<(), Excluded> {
         if sets.split(',').any(|set| named(set) == named(&self.feature_set)) {
-            Ok(())
-        } else {
-            Err(Excluded::FeatureSet(sets.into()))
+            return Ok(());
         }
+        Err(Excluded::FeatureSet(sets.split(',').map(named).collect::<Vec<_>>().join(", ")))
     }
 
     fn decide_feature_gates(&self, gates: &str) -> Result<(), Excluded> {

@@ -73,9 +73,9 @@ impl Manifest {
 }
 
 /// Whether a file may hold requests: it has to name their kind somewhere. A release has a thousand files that do not, and
-/// of those some are templates that are no YAML.
+/// of those some are templates that are no YAML. What has NULs in it may name it in UTF-16.
 pub fn may_hold_requests(content: &[u8]) -> bool {
-    content.windows(KIND.len()).any(|window| window == KIND.as_bytes())
+    content.contains(&0) || content.windows(KIND.len()).any(|window| window == KIND.as_bytes())
 }
 
 /// The CredentialsRequests of one file; everything else in it is passed over.

@@ -97,6 +97,8 @@ fn inclusion_follows_each_rule() {
     }
     let error = few.decide(&annotated(&[ours, (capability, "Ingress+CloudCredential")])).unwrap_err();
     assert_eq!(error, Excluded::Capability("Ingress".into()));
+    let error = preview.decide(&annotated(&[ours, (set, "CustomNoUpgrade,")])).unwrap_err();
+    assert_eq!(error.to_string(), "only in feature set CustomNoUpgrade, Default");
 }
 
 #[test]

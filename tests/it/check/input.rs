@@ -113,6 +113,11 @@ fn unrelated_files_beside_the_requests_do_not_matter() {
     refused(&shown(&mixed), &["check-mixed/alerts.yaml: "]);
     fs::write(mixed.join("alerts.yaml"), b"# CredentialsRequest \xe4\n").unwrap();
     refused(&shown(&mixed), &["check-mixed/alerts.yaml is no UTF-8 text"]);
+    // In UTF-16, as some editors save it, the kind does not stand there byte by byte.
+    let wide =
+        format!("\u{feff}{}", ingress(str::to_owned)).encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    fs::write(mixed.join("alerts.yaml"), wide).unwrap();
+    refused(&shown(&mixed), &["check-mixed/alerts.yaml is no UTF-8 text"]);
 }
 
 /// A pipe has no size, and what comes out of it may have no end.
@@ -152,10 +157,14 @@ fn names_cannot_steer_a_terminal() {
 #[test]
 fn a_report_that_cannot_be_written_is_an_error() {
     let release = release("4.20");
-    for format in ["text", "json"] {
-        let run = format!("exec \"$0\" check --from \"$1\" --to \"$1\" -o {format} > /dev/full");
+    for (format, to, why) in [
+        ("text", "> /dev/full", "No space left on device"),
+        ("json", "> /dev/full", "No space left on device"),
+        ("json", "1< /dev/null", "Bad file descriptor"),
+    ] {
+        let run = format!("exec \"$0\" check --from \"$1\" --to \"$1\" -o {format} {to}");
         let ended = Ended::of(Command::new("bash").args(["-c", &run, env!("CARGO_BIN_EXE_rolecall"), &release]));
-        ended.assert_refused(&["cannot write the output: No space left on device"]);
+        ended.assert_refused(&[&format!("cannot write the output: {why}")]);
     }
 }
 

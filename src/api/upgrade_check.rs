@@ -114,9 +114,9 @@ pub struct ReleaseImageSource {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterInclusion {
-    /// The cluster's feature set.
+    /// The cluster's feature set, as `spec.featureSet` of its FeatureGate has it: empty is `Default`.
     #[serde(default = "default_feature_set")]
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(max = 64))]
     pub feature_set: String,
     /// The feature gates that are on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
+use super::file;
 use super::manifests::files_of;
 use super::printer;
 use super::release::{self, RegistryArgs, Release};
@@ -157,7 +158,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Output::Sarif => format!("{:#}\n", sarif::render(&report)),
         Output::Junit => junit::render(&report),
         Output::Html => html::render(&report),
-    });
+    })?;
     Ok(match result.readiness() {
         Readiness::Ready => ExitCode::SUCCESS,
         Readiness::NotReady => ExitCode::from(2),
@@ -218,11 +219,7 @@ fn live_of_release(args: &Args, spec: &ClusterIdentitySpec, from: &Path) -> anyh
 }
 
 fn live_of_dump(spec: &ClusterIdentitySpec, file: &Path) -> anyhow::Result<Live> {
-    let size = std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len();
-    if size > LARGEST_DUMP as u64 {
-        bail!("{}: {size} bytes; dumps of at most {LARGEST_DUMP} bytes are read", file.display());
-    }
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = file::text(file, LARGEST_DUMP, "dumps")?;
     let owner_tag = owner_tag_key(&spec.infra_name);
     let dumped = read_dump(&text, &role_prefix(&spec.infra_name)).with_context(|| file.display().to_string())?;
     let account = dumped.iter().find_map(|role| role.arn.split(':').nth(4)).unwrap_or(NO_ACCOUNT).to_owned();

@@ -22,7 +22,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let name = crd.metadata.name.clone().unwrap_or_default();
         let yaml = to_yaml(&crd).with_context(|| format!("cannot write {name} as YAML"))?;
         match &args.dir {
-            None => printer::out(&format!("---\n{yaml}")),
+            None => printer::out(&format!("---\n{yaml}"))?,
             Some(dir) => {
                 let file = dir.join(format!("{name}.yaml"));
                 std::fs::write(&file, yaml).with_context(|| format!("cannot write {}", file.display()))?;

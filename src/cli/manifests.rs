@@ -5,38 +5,57 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::desired::request::RequestId;
-use crate::release::manifests::{LARGEST_FILE, Manifest, read_file};
+use super::file;
+use crate::desired::request::{Reading, RequestId, read};
+use crate::release::manifests::{LARGEST_FILE, Manifest, may_hold_requests, read_file};
 
-/// The requests in a file, or in all files below a directory.
+/// What the files are called.
+const KIND: &str = "manifests";
+
+/// The requests in a file, or in all files below a directory. Of a directory, files that name no request may be as they
+/// like: a release has templates beside its requests.
 pub fn read_requests(path: &Path) -> anyhow::Result<Vec<Manifest>> {
     let metadata = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let files = if metadata.is_dir() { files_below(path)? } else { vec![path.to_owned()] };
+    if !metadata.is_dir() {
+        return requests_in(path, file::bytes(path, LARGEST_FILE, KIND)?);
+    }
+    let files = files_below(path)?;
     if files.is_empty() {
         bail!("{} holds no .yaml, .yml or .json file", path.display());
     }
     let mut manifests = Vec::new();
     for file in files {
-        let size = std::fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?.len();
-        if size > LARGEST_FILE as u64 {
-            bail!("{}: {size} bytes; manifests of at most {LARGEST_FILE} bytes are read", file.display());
+        let metadata = std::fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        if !metadata.is_file() {
+            bail!("{} is no regular file, and only such are read of a directory", file.display());
         }
-        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        manifests.extend(read_file(&file.display().to_string(), &text)?);
+        let bytes = file::bytes(&file, LARGEST_FILE, KIND)?;
+        if may_hold_requests(&bytes) {
+            manifests.extend(requests_in(&file, bytes)?);
+        }
     }
     Ok(manifests)
 }
 
-/// The file of each request, tombstones apart. One name stands for one object in a cluster, so two manifests of one name
-/// are a mistake.
+fn requests_in(file: &Path, bytes: Vec<u8>) -> anyhow::Result<Vec<Manifest>> {
+    Ok(read_file(&file.display().to_string(), &file::as_text(file, bytes)?)?)
+}
+
+/// The file of each request for AWS, tombstones apart. One name stands for one object in a cluster, so two manifests of
+/// one name are a mistake. Clouds share names: a cluster gets the requests of one.
 pub fn files_of<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> anyhow::Result<BTreeMap<RequestId, String>> {
     let mut files: BTreeMap<RequestId, String> = BTreeMap::new();
-    for manifest in manifests.into_iter().filter(|manifest| !manifest.is_tombstone()) {
+    for manifest in manifests.into_iter().filter(|manifest| !manifest.is_tombstone() && !is_of_another_cloud(manifest))
+    {
         if let Some(first) = files.insert(manifest.id.clone(), manifest.file.clone()) {
             bail!("{} stands in {first} and in {}: keep one of them", manifest.id, manifest.file);
         }
     }
     Ok(files)
+}
+
+fn is_of_another_cloud(manifest: &Manifest) -> bool {
+    manifest.spec.as_ref().is_ok_and(|spec| matches!(read(spec), Ok(Reading::OtherCloud { .. })))
 }
 
 fn files_below(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {

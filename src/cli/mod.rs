@@ -3,6 +3,7 @@
 mod check;
 mod controller;
 mod crds;
+mod file;
 mod manifests;
 mod plan;
 mod printer;

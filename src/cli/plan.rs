@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::ValueEnum;
 use jiff::Timestamp;
 
+use super::file;
 use super::manifests::{files_of, read_requests};
 use super::printer;
 use crate::api::ClusterIdentity;
@@ -19,7 +20,7 @@ use crate::desired::{Inputs, desire};
 use crate::observed::{Leftovers, Observed};
 use crate::plan::{Prior, plan};
 use crate::release::inclusion::Inclusion;
-use crate::release::manifests::Manifest;
+use crate::release::manifests::{LARGEST_FILE, Manifest};
 use crate::report::{PlanReport, html, json, markdown, text};
 
 #[derive(Debug, clap::Args)]
@@ -111,7 +112,7 @@ async fn show(
         Output::Json => format!("{:#}\n", json::render(&report)),
         Output::Markdown => markdown::render(&report),
         Output::Html => html::render(&report),
-    });
+    })?;
     let code = if args.detailed_exitcode && !report.is_clean() { 2 } else { 0 };
     Ok(ExitCode::from(code))
 }
@@ -124,7 +125,7 @@ struct Kind {
 }
 
 fn read_identity(file: &Path) -> anyhow::Result<ClusterIdentity> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = file::text(file, LARGEST_FILE, "ClusterIdentities")?;
     let kind: Kind = serde_saphyr::from_str(&text).unwrap_or_default();
     if let Some(kind) = kind.kind.filter(|kind| kind != "ClusterIdentity") {
         bail!("{}: kind is {kind:?}; expected ClusterIdentity", file.display());

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use super::file;
 use super::manifests::read_requests;
 use super::printer;
 use crate::registry::{Progress, PullSecret, PullSecretError, Reference, RegistryClient, read_release};
 use crate::release::manifests::Manifest;
 
 /// Largest pull secret that is read, in bytes.
-const LARGEST_PULL_SECRET: u64 = 1024 * 1024;
+const LARGEST_PULL_SECRET: usize = 1024 * 1024;
 /// Time between two lines of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -97,11 +98,6 @@ fn pull_secret(args: &RegistryArgs) -> anyhow::Result<PullSecret> {
 }
 
 fn read_pull_secret(file: &Path) -> anyhow::Result<Result<PullSecret, PullSecretError>> {
-    let cannot = || format!("cannot read the pull secret {}", file.display());
-    let size = std::fs::metadata(file).with_context(cannot)?.len();
-    if size > LARGEST_PULL_SECRET {
-        bail!("{}: {size} bytes; pull secrets of at most {LARGEST_PULL_SECRET} bytes are read", file.display());
-    }
-    let text = std::fs::read_to_string(file).with_context(cannot)?;
+    let text = file::text(file, LARGEST_PULL_SECRET, "pull secrets").context("the pull secret")?;
     Ok(PullSecret::parse(&text, &file.display().to_string()))
 }

@@ -19,8 +19,8 @@ pub enum DumpError {
     #[error("this is no output of `aws iam get-account-authorization-details`: {0}")]
     NotADump(String),
     /// It is one page of several.
-    #[error("the dump is one page of several (IsTruncated): make it without --no-paginate and --max-items")]
-    Truncated,
+    #[error("the dump is one page of several ({0}): make it without --max-items, --no-paginate and --starting-token")]
+    Truncated(&'static str),
 }
 
 /// A role of a dump.
@@ -46,6 +46,23 @@ struct Dump {
     policies: Vec<Managed>,
     #[serde(default)]
     is_truncated: bool,
+    /// What the AWS CLI leaves of a listing that it did not take to its end.
+    #[serde(default)]
+    next_token: Option<Value>,
+    #[serde(default)]
+    marker: Option<Value>,
+}
+
+impl Dump {
+    /// The field that says that there is more than this.
+    fn says_there_is_more(&self) -> Option<&'static str> {
+        let fields = [
+            ("IsTruncated", self.is_truncated),
+            ("NextToken", self.next_token.is_some()),
+            ("Marker", self.marker.is_some()),
+        ];
+        fields.into_iter().find(|(_, says)| *says).map(|(name, _)| name)
+    }
 }
 
 #[derive(Deserialize)]
@@ -110,11 +127,12 @@ struct PolicyVersion {
     document: Value,
 }
 
-/// Reads the roles of a dump whose names begin so, whatever their case.
+/// Reads the roles of a dump whose names begin so, whatever their case. PowerShell puts a byte order mark before it.
 pub fn read_dump(text: &str, prefix: &str) -> Result<Vec<DumpedRole>, DumpError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let dump: Dump = serde_json::from_str(text).map_err(|error| DumpError::NotADump(error.to_string()))?;
-    if dump.is_truncated {
-        return Err(DumpError::Truncated);
+    if let Some(field) = dump.says_there_is_more() {
+        return Err(DumpError::Truncated(field));
     }
     let managed: BTreeMap<&str, &Managed> = dump.policies.iter().map(|policy| (policy.arn.as_str(), policy)).collect();
     let prefix = prefix.to_ascii_lowercase();
@@ -187,6 +205,12 @@ mod tests {
     fn what_is_no_dump_or_not_all_of_it_is_refused() {
         assert!(matches!(read_dump("{}", "c-"), Err(DumpError::NotADump(_))));
         assert!(matches!(read_dump("<html>", "c-"), Err(DumpError::NotADump(_))));
-        assert_eq!(read_dump(r#"{"RoleDetailList":[],"IsTruncated":true}"#, "c-").unwrap_err(), DumpError::Truncated);
+        let refused = |more: &str| read_dump(&format!(r#"{{"RoleDetailList":[],{more}}}"#), "c-").unwrap_err();
+        assert_eq!(refused(r#""IsTruncated":true"#), DumpError::Truncated("IsTruncated"));
+        assert_eq!(refused(r#""NextToken":"x","IsTruncated":false"#), DumpError::Truncated("NextToken"));
+        assert_eq!(refused(r#""Marker":"x""#), DumpError::Truncated("Marker"));
+        for whole in [r#""NextToken":null,"Marker":null,"IsTruncated":false"#, r#""Policies":[]"#] {
+            assert!(read_dump(&format!("\u{feff}{{\"RoleDetailList\":[],{whole}}}"), "c-").is_ok(), "{whole}");
+        }
     }
 }

@@ -43,6 +43,20 @@ pub enum RegistryError {
         /// Which credentials were tried.
         tried: String,
     },
+    /// Whom the registry sends us to does not let us in.
+    #[error(
+        "{registry} sends those who ask for {what} to {host}, which refuses them (HTTP {status}); credentials for {registry} are not sent there; try again, and if it stays so, the registry's store has to be mended"
+    )]
+    RefusedElsewhere {
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// Who refused.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+    },
     /// The registry wants to be asked in a way that is not known here.
     #[error("{host} asks for credentials in a way that is not known here: neither Basic nor Bearer")]
     UnknownChallenge {

@@ -40,6 +40,8 @@ pub struct Session<'a> {
     reference: &'a Reference,
     auth: &'a PullSecret,
     base: String,
+    /// The registry's host and port, as URLs have them.
+    own: Option<(String, u16)>,
     authorization: Option<Authorization<'a>>,
 }
 
@@ -52,7 +54,8 @@ impl<'a> Session<'a> {
     ) -> Result<Self, RegistryError> {
         let scheme = scheme(client, reference).await?;
         let base = format!("{scheme}://{}", reference.host);
-        Ok(Self { client, reference, auth, base, authorization: None })
+        let own = Url::parse(&base).ok().as_ref().and_then(authority);
+        Ok(Self { client, reference, auth, base, own, authorization: None })
     }
 
     /// The image, and the digest of what the reference names.
@@ -184,10 +187,11 @@ impl<'a> Session<'a> {
     }
 
     /// Asks, and when the registry wants to know who asks, says so and asks again. Tokens of an earlier call may have
-    /// ended, so each call may do that.
+    /// ended, so each call may do that. Only the registry itself is told: a store that it sends us to could name a token
+    /// server of its own, which would learn the password (as in CVE-2020-15157).
     async fn get(&mut self, url: &str, accept: Option<&str>, asked: &Asked<'_>) -> Result<Response, RegistryError> {
         let mut response = self.send(url, accept).await?;
-        if response.status() == StatusCode::UNAUTHORIZED {
+        if response.status() == StatusCode::UNAUTHORIZED && self.is_from_registry(&response) {
             self.authorization = self.authorize(&response).await?;
             if self.authorization.is_some() {
                 response = self.send(url, accept).await?;
@@ -197,6 +201,9 @@ impl<'a> Session<'a> {
         let host = host_of(&response);
         match (response.status().as_u16(), asked) {
             (200, _) => Ok(response),
+            (status @ (401 | 403), _) if !self.is_from_registry(&response) => {
+                Err(self.refused_elsewhere(host, asked.in_words(self.reference), status))
+            }
             (status @ (401 | 403), _) => Err(self.denied(host, status)),
             (404, Asked::Manifest) => Err(RegistryError::NoImage { image: image() }),
             (404, Asked::Part(digest, _)) => Err(RegistryError::NoBlob { image: image(), digest: (*digest).clone() }),
@@ -258,6 +265,7 @@ impl<'a> Session<'a> {
             access_token: Option<String>,
         }
         let host = url.host_str().unwrap_or_default().to_owned();
+        let server = authority(&url);
         let mut request = self.client.http.get(url);
         if let Some(who) = self.credentials() {
             request = request.basic_auth(&who.user, Some(&who.password));
@@ -267,6 +275,9 @@ impl<'a> Session<'a> {
         let what = format!("a token for {}", self.reference);
         match response.status().as_u16() {
             200 => {}
+            status @ (401 | 403) if authority(response.url()) != server => {
+                return Err(self.refused_elsewhere(host, what, status));
+            }
             status @ (401 | 403) => return Err(self.denied(host, status)),
             status => return Err(RegistryError::Status { host, what, status }),
         }
@@ -280,6 +291,15 @@ impl<'a> Session<'a> {
 
     fn credentials(&self) -> Option<&'a Credentials> {
         self.auth.for_repository(&self.reference.host, &self.reference.repository)
+    }
+
+    /// Whether it was the registry that answered, and nobody that it sent us to.
+    fn is_from_registry(&self, response: &Response) -> bool {
+        self.own.is_some() && authority(response.url()) == self.own
+    }
+
+    fn refused_elsewhere(&self, host: String, what: String, status: u16) -> RegistryError {
+        RegistryError::RefusedElsewhere { registry: self.reference.host.clone(), what, host, status }
     }
 
     fn denied(&self, host: String, status: u16) -> RegistryError {
@@ -356,6 +376,11 @@ fn ended(what: &str, received: u64, size: u64) -> Result<(), RegistryError> {
 
 fn no_answer(host: &str, error: &reqwest::Error) -> RegistryError {
     RegistryError::NoAnswer { host: host.to_owned(), problem: innermost(error) }
+}
+
+/// Host and port, written in one way only.
+fn authority(url: &Url) -> Option<(String, u16)> {
+    Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
 }
 
 /// Who answered in the end, after redirects.

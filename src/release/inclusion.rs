@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What decides for a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inclusion {
-    /// The cluster's feature set; `Default` when none is set.
+    /// The cluster's feature set; empty, as in a FeatureGate that names none, is `Default`.
     pub feature_set: String,
     /// The feature gates that are on.
     pub feature_gates: BTreeSet<String>,
@@ -78,8 +78,10 @@ impl Inclusion {
     }
 
     fn decide_feature_set(&self, sets: &str) -> Result<(), Excluded> {
-        let named = |set: &str| if set.is_empty() { "Default" } else { set } == self.feature_set;
-        if sets.split(',').any(named) { Ok(()) } else { Err(Excluded::FeatureSet(sets.into())) }
+        if sets.split(',').any(|set| named(set) == named(&self.feature_set)) {
+            return Ok(());
+        }
+        Err(Excluded::FeatureSet(sets.split(',').map(named).collect::<Vec<_>>().join(", ")))
     }
 
     fn decide_feature_gates(&self, gates: &str) -> Result<(), Excluded> {
@@ -100,4 +102,9 @@ impl Inclusion {
             None => Ok(()),
         }
     }
+}
+
+/// A feature set's name: the default one has an empty one, too.
+const fn named(set: &str) -> &str {
+    if set.is_empty() { "Default" } else { set }
 }

@@ -12,6 +12,9 @@ use crate::desired::request::RequestId;
 /// Annotation that marks a request which the release has removed.
 pub const DELETE_ANNOTATION: &str = "release.openshift.io/delete";
 
+/// The kind of a request.
+const KIND: &str = "CredentialsRequest";
+
 /// Largest manifest file that is read, in bytes. A release's largest has about 60 KB.
 pub const LARGEST_FILE: usize = 4 * 1024 * 1024;
 
@@ -69,6 +72,12 @@ impl Manifest {
     }
 }
 
+/// Whether a file may hold requests: it has to name their kind somewhere. A release has a thousand files that do not, and
+/// of those some are templates that are no YAML. What has NULs in it may name it in UTF-16.
+pub fn may_hold_requests(content: &[u8]) -> bool {
+    content.contains(&0) || content.windows(KIND.len()).any(|window| window == KIND.as_bytes())
+}
+
 /// The CredentialsRequests of one file; everything else in it is passed over.
 pub fn read_file(file: &str, text: &str) -> Result<Vec<Manifest>, ManifestError> {
     if text.len() > LARGEST_FILE {
@@ -90,7 +99,7 @@ fn collect(file: &str, document: &Value, found: &mut Vec<Manifest>) {
         items.into_iter().flatten().for_each(|item| collect(file, item, found));
         return;
     }
-    if text("kind") != "CredentialsRequest" || text("apiVersion") != "cloudcredential.openshift.io/v1" {
+    if text("kind") != KIND || text("apiVersion") != "cloudcredential.openshift.io/v1" {
         return;
     }
     // Each value by itself: one of another type than it should be must not hide that the release has removed the request.

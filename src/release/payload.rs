@@ -10,19 +10,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::manifests::{Manifest, ManifestError, read_file};
+use super::manifests::{Manifest, ManifestError, may_hold_requests, read_file};
 
 /// The directory in the image that holds the release.
 pub const DIRECTORY: &str = "release-manifests";
 /// Most files that a release may have. One of 2025 has about 1000.
 pub const MOST_FILES: usize = 20_000;
 /// Most bytes that are kept of a release: its CredentialsRequests have about 100 KB, `image-references` about 300 KB.
-pub const MOST_KEPT: usize = 64 * 1024 * 1024;
+pub const MOST_KEPT: usize = 8 * 1024 * 1024;
 
 const IMAGE_REFERENCES: &str = "image-references";
 const RELEASE_METADATA: &str = "release-metadata";
-/// What a file that holds a request must hold somewhere; thousands of others need not be read as YAML.
-const MARK: &[u8] = b"CredentialsRequest";
+/// How the names of the manifests begin that `oc adm release new` collects from a release's components.
+const MANIFEST_PREFIX: &str = "0000_";
 /// Longest version that is believed, in bytes.
 const LONGEST_VERSION: usize = 100;
 
@@ -38,7 +38,9 @@ pub enum PayloadError {
     #[error("it has more than {MOST_FILES} files in {DIRECTORY}/; no OpenShift release has that many")]
     TooManyFiles,
     /// Too many bytes.
-    #[error("its CredentialsRequests have more than {MOST_KEPT} bytes; no OpenShift release has that many")]
+    #[error(
+        "the files in {DIRECTORY}/ that name a CredentialsRequest have, with {IMAGE_REFERENCES}, more than {MOST_KEPT} bytes; no OpenShift release has that many"
+    )]
     TooManyBytes,
     /// A manifest is a link or a device.
     #[error("{file} in it is no regular file, and only such are read; extract the release and give its directory")]
@@ -113,15 +115,44 @@ pub struct Layer {
     files: BTreeMap<String, Option<Vec<u8>>>,
     removed: BTreeSet<String>,
     hides_lower: bool,
-    /// Whether the first file was `image-references`, as in the layer that `oc adm release new` makes, and in no layer
-    /// that a `COPY` makes: those are sorted, and manifests' names begin with digits.
-    begins_as_release: bool,
+    /// How far the entries came in the order in which `oc adm release new` writes them.
+    written: Written,
     kept: usize,
+}
+
+/// The order in which `oc adm release new` writes a layer (openshift/oc, `writePayload`). No builder writes so: those sort
+/// names, and manifests' begin with digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Written {
+    #[default]
+    Nothing,
+    Directory,
+    References,
+    Metadata,
+    /// Nothing but manifests since.
+    Manifests,
+    /// In another order.
+    Otherwise,
+}
+
+impl Written {
+    fn and_then(self, meaning: &Meaning<'_>) -> Self {
+        match (self, meaning) {
+            (Self::Nothing, Meaning::Release) => Self::Directory,
+            (Self::Directory, Meaning::Counts(IMAGE_REFERENCES)) => Self::References,
+            (Self::References, Meaning::Counts(RELEASE_METADATA)) => Self::Metadata,
+            (Self::Metadata | Self::Manifests, Meaning::Counts(name)) if name.starts_with(MANIFEST_PREFIX) => {
+                Self::Manifests
+            }
+            _ => Self::Otherwise,
+        }
+    }
 }
 
 impl Layer {
     /// Takes an entry in. Where a path stands twice, the later one counts.
     pub fn add(&mut self, path: &str, entry: Entry) -> Result<(), PayloadError> {
+        self.written = meaning(path).map_or(self.written, |meaning| self.written.and_then(&meaning));
         match (meaning(path), entry) {
             (None, _) | (Some(Meaning::Release), Entry::Directory) => {}
             (Some(Meaning::Hides | Meaning::Release), _) => self.hides_lower = true,
@@ -141,21 +172,19 @@ impl Layer {
     }
 
     fn keep(&mut self, name: &str, content: Vec<u8>) {
-        if self.files.is_empty() {
-            self.begins_as_release = name == IMAGE_REFERENCES;
-        }
-        let wanted = name == IMAGE_REFERENCES
-            || name == RELEASE_METADATA
-            || content.windows(MARK.len()).any(|window| window == MARK);
+        let wanted = name == IMAGE_REFERENCES || name == RELEASE_METADATA || may_hold_requests(&content);
         let content = wanted.then_some(content);
         self.kept += content.as_ref().map_or(0, Vec::len);
         self.files.insert(name.to_owned(), content);
     }
 
-    /// Whether the layer is a whole release, so that none below it matters.
+    /// Whether the layer is a whole release, so that none below it matters: written as `oc` does, with at least as many
+    /// manifests as images (a release has some 190 images and 900 manifests). In doubt it is not, which costs no more than time.
     fn is_whole(&self) -> bool {
-        let is_manifest = |name: &&String| *name != IMAGE_REFERENCES && *name != RELEASE_METADATA;
-        self.begins_as_release && self.files.keys().any(|name| is_manifest(&name))
+        let references = self.files.get(IMAGE_REFERENCES).and_then(Option::as_ref);
+        let images = references.map_or(0, |text| images_in_references(text));
+        let manifests = self.files.len().saturating_sub([IMAGE_REFERENCES, RELEASE_METADATA].len());
+        self.written == Written::Manifests && images > 0 && manifests >= images
     }
 }
 
@@ -239,6 +268,12 @@ fn version_in_metadata(text: &[u8]) -> Option<String> {
 fn version_in_references(text: &[u8]) -> Option<String> {
     let stream: serde_json::Value = serde_json::from_slice(text).ok()?;
     Some(stream.pointer("/metadata/name")?.as_str()?.to_owned())
+}
+
+/// How many images a release has.
+fn images_in_references(text: &[u8]) -> usize {
+    let stream: Option<serde_json::Value> = serde_json::from_slice(text).ok();
+    stream.and_then(|stream| stream.pointer("/spec/tags")?.as_array().map(Vec::len)).unwrap_or(0)
 }
 
 /// It is going to be printed, so it has to be one.

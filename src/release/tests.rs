@@ -62,6 +62,8 @@ fn a_default_cluster_gets_the_ungated_requests() {
 fn inclusion_follows_each_rule() {
     let ours = ("include.release.openshift.io/self-managed-high-availability", "true");
     let default = Inclusion::default();
+    // As `oc get featuregate cluster -o jsonpath={.spec.featureSet}` prints it where none is set.
+    let unset = Inclusion { feature_set: String::new(), ..Inclusion::default() };
     let preview = Inclusion { feature_set: "TechPreviewNoUpgrade".into(), ..Inclusion::default() };
     let gated = Inclusion { feature_gates: ["Foo".to_owned()].into(), ..Inclusion::default() };
     let few = Inclusion { capabilities: Some(["CloudCredential".to_owned()].into()), ..Inclusion::default() };
@@ -85,6 +87,9 @@ fn inclusion_follows_each_rule() {
         (&gated, vec![ours, (gate, "Foo,-Bar")], true),
         (&gated, vec![ours, (gate, "Foo"), (set, "")], false),
         (&default, vec![ours, (capability, "Any+Thing")], true),
+        (&unset, vec![ours, (set, "Default")], true),
+        (&unset, vec![ours, (set, "")], true),
+        (&unset, vec![ours, (set, "TechPreviewNoUpgrade")], false),
         (&few, vec![ours, (capability, "CloudCredential")], true),
         (&few, vec![ours, (capability, "Ingress+CloudCredential")], false),
     ] {
@@ -92,6 +97,8 @@ fn inclusion_follows_each_rule() {
     }
     let error = few.decide(&annotated(&[ours, (capability, "Ingress+CloudCredential")])).unwrap_err();
     assert_eq!(error, Excluded::Capability("Ingress".into()));
+    let error = preview.decide(&annotated(&[ours, (set, "CustomNoUpgrade,")])).unwrap_err();
+    assert_eq!(error.to_string(), "only in feature set CustomNoUpgrade, Default");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 pub mod html;
 pub mod json;
 pub mod markdown;
-mod markup;
+pub mod markup;
 mod page;
 pub mod roll_call;
 pub mod text;

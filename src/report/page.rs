@@ -41,7 +41,7 @@ td.good,td.doubtful,td.bad,td.quiet{font-weight:600;white-space:nowrap}\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dt{color:var(--quiet)}dd{margin:0}\
 h1,dd,li,p{overflow-wrap:anywhere}\
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}\
-th,td{text-align:left;vertical-align:top;padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--line)}\
+th,td{text-align:left;vertical-align:top;padding:.35rem 1.5rem .35rem 0;border-bottom:1px solid var(--line)}th:last-child,td:last-child{padding-right:0}\
 code{font-family:ui-monospace,monospace;font-size:.9em;overflow-wrap:anywhere}li{margin:.35rem 0}\
 tr:has(+.more) td{border:0}.more ul{margin:0}\
 tr,li{break-inside:avoid}h2,h3{break-after:avoid}\

@@ -39,6 +39,9 @@ impl RollCallReport<'_> {
     }
 }
 
+/// What is said where it was asked which requests the cluster does not get, and it gets all.
+const NOTHING_EXCLUDED: &str = "Nothing: it gets every request of the release.";
+
 /// `namespace/name` of a component's Secret; the role's name where that is not known.
 fn name(component: &Component) -> String {
     component.secret.as_ref().map_or_else(|| component.role.clone(), ToString::to_string)

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::markup::printable;
 use super::{PlanReport, shows_differences, verification_in_words};
 use crate::plan::{Cause, Step};
 
@@ -17,21 +18,21 @@ fn write_report(out: &mut String, report: &PlanReport<'_>) -> std::fmt::Result {
     let issuer = &report.desired.issuer;
     writeln!(out, "{}", report.headline())?;
     writeln!(out)?;
-    writeln!(out, "ClusterIdentity {} in account {}", report.desired.identity, report.account)?;
-    writeln!(out, "  issuer   {}", issuer.url)?;
-    writeln!(out, "           {}", verification_in_words(&report.plan.verification))?;
-    writeln!(out, "  provider {}", issuer.provider.arn)?;
+    writeln!(out, "ClusterIdentity {} in account {}", printable(&report.desired.identity), report.account)?;
+    writeln!(out, "  issuer   {}", printable(&issuer.url))?;
+    writeln!(out, "           {}", printable(&verification_in_words(&report.plan.verification)))?;
+    writeln!(out, "  provider {}", printable(&issuer.provider.arn))?;
     if !report.plan.steps.is_empty() {
         writeln!(out, "\nChanges")?;
         report.plan.steps.iter().try_for_each(|step| write_step(out, step))?;
     }
     if !report.plan.obstacles.is_empty() {
         writeln!(out, "\nIn the way")?;
-        report.obstacles().try_for_each(|(of, obstacle)| writeln!(out, "  ! {of}: {obstacle}"))?;
+        report.obstacles().try_for_each(|(of, obstacle)| line(out, "  ! ", &of, &obstacle))?;
     }
     section(out, "Refused requests", report.refused())?;
     section(out, "Passed over", report.ignored())?;
-    report.passed_over.iter().try_for_each(|line| writeln!(out, "    {line}"))?;
+    report.passed_over.iter().try_for_each(|line| writeln!(out, "    {}", printable(line)))?;
     if !report.secrets_compared {
         writeln!(out, "\nSecrets were not compared: there is no cluster to look in.")?;
     }
@@ -45,10 +46,11 @@ fn write_step(out: &mut String, step: &Step) -> std::fmt::Result {
         Cause::Drift => ("~", "  (drift)"),
         Cause::LeftOver => ("-", ""),
     };
-    writeln!(out, "  {sign} {:<21} {}{why}", step.change.name(), step.change.target())?;
+    writeln!(out, "  {sign} {:<21} {}{why}", step.change.name(), printable(&step.change.target()))?;
     for difference in step.differences.iter().filter(|_| shows_differences(step)) {
-        writeln!(out, "      {}: found  {}", difference.field.as_str(), difference.found)?;
-        writeln!(out, "      {}  wanted {}", " ".repeat(difference.field.as_str().len()), difference.wanted)?;
+        let field = difference.field.as_str();
+        writeln!(out, "      {field}: found  {}", printable(&difference.found))?;
+        writeln!(out, "      {}  wanted {}", " ".repeat(field.len()), printable(&difference.wanted))?;
     }
     Ok(())
 }
@@ -58,5 +60,9 @@ fn section(out: &mut String, title: &str, lines: impl Iterator<Item = (String, S
     if lines.peek().is_some() {
         writeln!(out, "\n{title}")?;
     }
-    lines.try_for_each(|(id, why)| writeln!(out, "    {id}: {why}"))
+    lines.try_for_each(|(id, why)| line(out, "    ", &id, &why))
+}
+
+fn line(out: &mut String, before: &str, of: &str, why: &str) -> std::fmt::Result {
+    writeln!(out, "{before}{}: {}", printable(of), printable(why))
 }

@@ -1,11 +1,14 @@
 //! `rolecall check`, as a user calls it before an upgrade.
 
-mod docs;
+pub mod docs;
 mod dumps;
+mod flags;
 mod formats;
 mod input;
 mod live;
+pub mod page;
 mod pairs;
+mod synthetic;
 mod wanted;
 
 use std::fs;
@@ -60,7 +63,7 @@ fn release(name: &str) -> String {
     project_root().join(format!("tests/releases/{name}.yaml")).display().to_string()
 }
 
-fn file(name: &str, text: &str) -> String {
+fn file(name: &str, text: impl AsRef<[u8]>) -> String {
     let path = run_dir().join(format!("check-{name}"));
     fs::write(&path, text).unwrap();
     path.display().to_string()

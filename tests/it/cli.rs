@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::check::page;
 use super::scene::{Scene, request_json, request_yaml};
 use super::support::emulators::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use super::support::process::{free_port, project_root, run_dir};
@@ -40,10 +41,15 @@ impl Ended {
 
 /// Runs the binary with AWS behind the proxy, as the operator is run.
 pub fn rolecall(proxy: &Proxy, args: &[&str], env: &[(&str, &str)]) -> Ended {
-    let front = IssuerFront::shared();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rolecall"));
+    with_aws(command.args(args), proxy);
+    Ended::of(command.envs(env.iter().copied()))
+}
+
+/// Puts AWS behind the proxy into a command's environment, and nothing else.
+pub fn with_aws(command: &mut Command, proxy: &Proxy) {
+    let front = IssuerFront::shared();
     command
-        .args(args)
         .env_clear()
         .env("HOME", run_dir())
         .env("AWS_ENDPOINT_URL_IAM", proxy.iam_url())
@@ -56,9 +62,7 @@ pub fn rolecall(proxy: &Proxy, args: &[&str], env: &[(&str, &str)]) -> Ended {
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         .env("HTTPS_PROXY", front.proxy_url())
         .env("SSL_CERT_FILE", front.ca_file())
-        .env("NO_PROXY", "127.0.0.1,localhost")
-        .envs(env.iter().copied());
-    Ended::of(&mut command)
+        .env("NO_PROXY", "127.0.0.1,localhost");
 }
 
 /// A plan's arguments, and a proxy to plan through.
@@ -147,8 +151,10 @@ fn a_plan_can_be_handed_on() {
     plan.key = file("<script>.pem", "no key");
     let html = plan.run(&examples(""), &["-o", "html", "--detailed-exitcode"]);
     assert_eq!(html.code, Some(2), "the format does not change the exit code");
-    assert!(html.stdout.starts_with("<!DOCTYPE html>") && html.stdout.contains("In the way"), "{}", html.stdout);
-    assert!(html.stdout.contains("cli-&lt;script&gt;.pem holds no PEM"), "{}", html.stdout);
+    let page = page::read(&html.stdout);
+    assert_eq!(page.all("h1")[0].attribute("class"), Some("bad"));
+    assert!(page.all("h2").iter().any(|title| title.text == "In the way"), "{}", html.stdout);
+    assert!(page.all("li").iter().any(|item| item.text.contains("cli-<script>.pem holds no PEM")), "{}", html.stdout);
     let markdown = plan.run(&examples(""), &["-o", "markdown"]).stdout;
     assert!(markdown.contains("cli-\\<script\\>.pem holds no PEM"), "{markdown}");
 }
@@ -169,6 +175,56 @@ fn what_is_not_for_this_cluster_is_passed_over() {
     assert!(ended.stdout.starts_with("18 to change"), "{}", ended.stdout);
     let gated = format!("{namespace}/openshift-cluster-api-aws: only in feature set TechPreviewNoUpgrade\n");
     assert!(ended.stdout.contains(&gated), "{}", ended.stdout);
+}
+
+/// Clouds name their requests alike, and a cluster gets those of one.
+#[test]
+fn another_clouds_request_of_the_same_name_is_passed_over() {
+    let plan = Plan::of("cli-clouds");
+    let of = |kind: &str, name: &str| {
+        let mut request = request_json("cli-clouds", name);
+        request["spec"]["secretRef"]["namespace"] = json!("openshift-web");
+        request["spec"]["providerSpec"]["kind"] = json!(kind);
+        request
+    };
+    let list = |requests: &[Value]| json!({"apiVersion": "v1", "kind": "List", "items": requests}).to_string();
+    let (azure, aws) = (of("AzureProviderSpec", "web"), of("AWSProviderSpec", "web"));
+    for requests in [[azure.clone(), aws.clone()], [aws.clone(), azure.clone()]] {
+        let ended = plan.run(&file("clouds.json", &list(&requests)), &[]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+        assert!(ended.stdout.starts_with("8 to change, 0 in the way, 0 refused."), "{}", ended.stdout);
+        let passed_over = "\nPassed over\n    cli-clouds/web: for another cloud (AzureProviderSpec)\n";
+        assert!(ended.stdout.contains(passed_over), "{}", ended.stdout);
+    }
+    let twice = file("twice.json", &list(&[aws.clone(), aws]));
+    plan.run(&twice, &[]).assert_refused(&["cli-clouds/web stands in ", "keep one of them"]);
+}
+
+/// What names hold is printed as text: none of it clears a screen, and none looks like a line of the plan.
+#[test]
+fn names_in_a_plan_cannot_steer_a_terminal() {
+    let plan = Plan::of("cli-steer");
+    let nasty = "a\u{1b}[2J\r\n  - DeleteRole           role/x\u{202e}";
+    let mut requests = Vec::new();
+    for (name, action, kind) in
+        [(nasty.to_owned(), "*", "AWSProviderSpec"), (format!("{nasty}b"), "s3:GetObject", "AzureProviderSpec")]
+    {
+        let mut request = request_json("cli-steer", "web");
+        request["metadata"]["name"] = json!(name);
+        request["spec"]["providerSpec"]["kind"] = json!(kind);
+        request["spec"]["providerSpec"]["statementEntries"][0]["action"] = json!([action]);
+        requests.push(request);
+    }
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": requests});
+    let ended = plan.run(&file("steer.json", &list.to_string()), &[]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("\nRefused requests\n") && ended.stdout.contains("\nPassed over\n"),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(ended.stdout.matches("/a\u{fffd}[2J\u{fffd}\u{fffd}  - DeleteRole").count(), 2, "{}", ended.stdout);
+    assert!(ended.stdout.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{:?}", ended.stdout);
 }
 
 #[test]

@@ -14,6 +14,6 @@ mod foreign;
 mod lag;
 mod life;
 mod operator;
-mod seeds;
+pub mod seeds;
 mod stranger;
 mod wishes;

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use super::check::docs::{blocks, console};
 use super::cli::Ended;
 use super::obstacles::{attach_policy, detach_policy};
 use super::scene::{SOON, Scene, condition_is, request_yaml, said};
@@ -255,24 +256,6 @@ fn manual() -> String {
     fs::read_to_string(project_root().join("docs/upgrade.md")).unwrap()
 }
 
-/// The fenced blocks of a language, each with the comment before it.
-fn blocks(text: &str, language: &str) -> Vec<(String, String)> {
-    let (mut found, mut comment) = (Vec::new(), String::new());
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        if let Some(text) = line.strip_prefix("<!-- ").and_then(|line| line.strip_suffix(" -->")) {
-            text.clone_into(&mut comment);
-        } else if let Some(of) = line.strip_prefix("```") {
-            let block: String = lines.by_ref().take_while(|line| *line != "```").map(|l| format!("{l}\n")).collect();
-            if of == language {
-                found.push((std::mem::take(&mut comment), block));
-            }
-            comment.clear();
-        }
-    }
-    found
-}
-
 #[test]
 fn the_manual_shows_the_files_that_were_tested() {
     let shown: Vec<(String, String)> = blocks(&manual(), "yaml");
@@ -310,8 +293,13 @@ fn the_commands_of_the_manual_work() {
     let path = format!("{}:{}", place.join("bin").display(), std::env::var_os("PATH").unwrap().display());
     let (not_run, run): (Vec<_>, Vec<_>) =
         blocks(&manual(), "sh").into_iter().partition(|(comment, _)| comment.starts_with("not run: "));
-    assert!(run.len() >= 5 && not_run.len() == 1, "{} and {}", run.len(), not_run.len());
-    for (comment, commands) in run {
+    assert_eq!((run.len(), not_run.len()), (6, 1), "blocks that are run, and that are not");
+    // The front page's, for this scene's cluster.
+    let readme = fs::read_to_string(project_root().join("README.md")).unwrap().replace("prod-eu", &scene.name);
+    let readme = console(&readme).into_iter().filter(|command| command.starts_with("kubectl "));
+    let readme: Vec<(String, String)> = readme.map(|command| (String::new(), command)).collect();
+    assert_eq!(readme.len(), 2, "{readme:?}");
+    for (comment, commands) in readme.into_iter().chain(run) {
         let mut shell = Command::new("bash");
         shell.args(["-e", "-c", &commands]).current_dir(&place).env_clear().env("PATH", &path);
         shell.env("KUBECONFIG", place.join("kubeconfig")).env("HOME", &place);

@@ -1,6 +1,7 @@
 //! `rolecall check` with release images: read from a registry, over the network, by the real binary.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::support::process::{free_port, project_root, run_dir};
 use super::support::registry::{
-    Auth, Break, Kind, PASSWORD, Packing, Registry, SIGNATURE, TOKEN, USER, directory, file, pack, release_layer,
-    sha256, split, tar_of,
+    Asked, Auth, Break, Kind, PASSWORD, Packing, Registry, SIGNATURE, TOKEN, USER, directory, file, pack,
+    release_layer, sha256, split, tar_of,
 };
 
 struct Ended {
@@ -38,6 +39,7 @@ fn check(args: &[&str], env: &[(&str, &str)]) -> Ended {
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let ended = Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) };
+    assert!(!ended.stderr.contains(|c: char| c.is_control() && c != '\n'), "{:?}", ended.stderr);
     let encoded = STANDARD.encode(format!("{USER}:{PASSWORD}"));
     for secret in [USER, PASSWORD, TOKEN, SIGNATURE, "sig-deadbeef", &encoded] {
         assert!(!ended.stdout.contains(secret), "{}", ended.stdout);
@@ -189,6 +191,57 @@ fn layers_over_a_release_count() {
     }
 }
 
+/// Somebody who waits sees how far it is; a file or a pipe gets the report, and nothing else.
+#[test]
+fn progress_is_for_terminals() {
+    let registry = Registry::start(Auth::Anyone);
+    let (image, _) = push(&registry, "4.18", "4.18.1");
+    registry.break_at("/blobs/", Break::Slow);
+    let (report, line) = (home("progress").join("report"), format!("\r\u{1b}[K{image}: layer 3 of 3, 0 of 1 MB"));
+    let on_a_terminal = |redirected: &str| {
+        let run = format!("exec \"$ROLECALL\" check --from \"$IMAGE\" --to \"$IMAGE\" {redirected}");
+        let output = Command::new("script")
+            .args(["-qec", &run, "/dev/null"])
+            .env_clear()
+            .envs([("ROLECALL", env!("CARGO_BIN_EXE_rolecall")), ("IMAGE", &image), ("TERM", "xterm")])
+            .env("REPORT", &report)
+            .output()
+            .unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{shown}");
+        shown
+    };
+    // The report goes to a file, and whoever waits for it still sees it come. In the end the line is cleared.
+    let shown = on_a_terminal("> \"$REPORT\"");
+    assert!(shown.contains(&line) && shown.ends_with("\r\u{1b}[K"), "{shown:?}");
+    let written = fs::read_to_string(&report).unwrap();
+    assert!(written.starts_with("Ready: ") && !written.contains('\r'), "{written:?}");
+    let shown = on_a_terminal("2> /dev/null");
+    assert!(shown.contains("Ready: ") && !shown.contains("layer 3"), "{shown:?}");
+    let ended = check(&["--from", &image, "--to", &image], &[]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+}
+
+/// Somebody mends one request by a layer that begins as a release's does: the others are still asked for.
+#[test]
+fn a_layer_with_one_request_hides_no_other() {
+    let registry = Registry::start(Auth::Anyone);
+    let files = split(&requests("4.18"));
+    let (name, text) = files.iter().find(|(name, _)| name.contains("aws-ebs-csi")).unwrap();
+    let whole = release_layer("4.18.1", &requests("4.18"));
+    let fixed = file(name, text.replace("kms:ReEncrypt*", "kms:DescribeKey"));
+    let mut layers = base();
+    layers.push(gzip(&whole));
+    // The directory, what images there are, the metadata: as in the layer below.
+    layers.push(gzip(&[&whole[..3], &[fixed]].concat()));
+    registry.push("ocp/release", "fixed", Kind::Docker, &layers);
+    let image = format!("{}/ocp/release:fixed", registry.host());
+    let ended = check(&["--from", &image, "--to", &image, "-o", "json"], &[]);
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(verdicts(&ended)["components"].as_array().unwrap().len(), 6, "{}", ended.stdout);
+    assert!(!ended.stdout.contains("kms:ReEncrypt*"), "{}", ended.stdout);
+}
+
 #[test]
 fn pull_secrets_are_found_and_refusals_say_which_was_tried() {
     let registry = Registry::start(Auth::Token);
@@ -234,7 +287,7 @@ fn pull_secrets_are_found_and_refusals_say_which_was_tried() {
         path
     };
     let with = |path: &str, says: &[&str]| fails(&[&to[..], &["--registry-config", path]].concat(), &[], says);
-    with("/nonexistent/pull.json", &["cannot read the pull secret /nonexistent/pull.json", "No such file"]);
+    with("/nonexistent/pull.json", &["the pull secret: cannot read /nonexistent/pull.json", "No such file"]);
     with(
         &given("broken.json", &format!("{{\"auths\":\n {{\"{host}\": {PASSWORD}}}}}")),
         &["broken.json: line 2 is not as in a pull secret"],
@@ -329,6 +382,9 @@ fn images_that_are_no_release_are_told_apart() {
     to("garbage", &[b"\x1f\x8b garbage".to_vec()], &["layer 1 of 1 of", "cannot be unpacked: "]);
     let broken = gzip(&[file("release-manifests/a.yaml", "kind: CredentialsRequest\na: [")]);
     to("yaml", &[broken], &["a/b:yaml: release-manifests/a.yaml: "]);
+    // A name in an archive may be anything.
+    let odd = gzip(&[file("release-manifests/\u{1b}[2J\r.yaml", "kind: CredentialsRequest\na: [")]);
+    to("steering", &[odd], &["release-manifests/\u{fffd}[2J\u{fffd}.yaml: "]);
     let large = vec![b' '; 4 * 1024 * 1024 + 1];
     let large = gzip(&[file("release-manifests/a.yaml", large)]);
     to("large", &[large], &["release-manifests/a.yaml has 4194305 bytes; manifests of at most 4194304 bytes"]);
@@ -397,6 +453,49 @@ fn credentials_stay_with_the_registry() {
     registry.mend();
     registry.break_at("/blobs/", Break::Elsewhere(format!("http://{}", registry.host())));
     fails(&args, &[], &["too many redirects"]);
+}
+
+/// A store that asks who is there is not the registry. What it asks for would end up with whoever runs it.
+#[test]
+fn a_store_that_asks_for_credentials_gets_none() {
+    let registry = Registry::start(Auth::Token);
+    let (image, _) = push(&registry, "4.18", "4.18.1");
+    let host = registry.host();
+    let secret = pull_secret("store", &host, PASSWORD);
+    let args = ["--from", &image, "--to", &image, "--registry-config", &secret];
+    for auth in [Auth::Token, Auth::Basic] {
+        let store = Registry::start(auth);
+        push(&store, "4.18", "4.18.1");
+        store.asked();
+        for part in ["/blobs/", "/manifests/", "/token"] {
+            registry.break_at(part, Break::Elsewhere(format!("http://{}", store.host())));
+            let refused = format!("{host} sends those who ask for ");
+            let to = format!(" to {}, which refuses them (HTTP 401)", store.host());
+            fails(&args, &[], &[&refused, &to, &format!("credentials for {host} are not sent there")]);
+            let asked = store.asked();
+            let is_bare = |asked: &Asked| asked.authorization.is_none() && asked.path.contains(part);
+            assert!(!asked.is_empty() && asked.iter().all(is_bare), "{part}, {auth:?}: {asked:?}");
+            registry.mend();
+        }
+    }
+}
+
+/// A registry that takes the connection and says nothing. `127.1` is this machine as well, though not by a name that
+/// plain HTTP is tried for, so the client waits for TLS alone.
+#[test]
+fn a_registry_that_never_answers_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = format!("127.1:{}", silent.local_addr().unwrap().port());
+    let image = format!("{host}/a/b:c");
+    let limited = Command::new("timeout")
+        .args(["100", env!("CARGO_BIN_EXE_rolecall"), "check", "--from", &image, "--to", &image])
+        .env_clear()
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(limited.stderr).unwrap();
+    assert_eq!((limited.status.code(), limited.stdout.len()), (Some(1), 0), "{stderr}");
+    assert!(stderr.starts_with(&format!("rolecall: {host} gave no answer: ")), "{stderr}");
+    assert!(stderr.contains("check the name, the network") && stderr.lines().count() == 1, "{stderr}");
 }
 
 /// Behind a proxy, as a host elsewhere: plain HTTP only when told so.

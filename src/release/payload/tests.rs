@@ -65,17 +65,27 @@ fn upper_layers_replace_remove_and_hide() {
     assert_eq!(read(vec![lower(), link]).unwrap_err(), PayloadError::NoRelease);
 }
 
+/// What images a release has, as `oc adm release new` writes it.
+fn references(names: &[&str]) -> Entry {
+    let tags: Vec<serde_json::Value> = names.iter().map(|name| serde_json::json!({"name": name})).collect();
+    let stream = serde_json::json!({"kind": "ImageStream", "metadata": {"name": "4.18.1"}, "spec": {"tags": tags}});
+    Entry::File(stream.to_string().into_bytes())
+}
+
+const METADATA: &str = r#"{"version": "4.18.1"}"#;
+
+fn written() -> Layer {
+    layer(vec![
+        ("release-manifests", Entry::Directory),
+        ("release-manifests/image-references", references(&["a", "b"])),
+        ("release-manifests/release-metadata", text(METADATA)),
+        ("release-manifests/0000_50_a.yaml", request("a")),
+        ("release-manifests/0000_50_b.yaml", request("b")),
+    ])
+}
+
 #[test]
 fn what_oc_wrote_is_whole_and_what_was_copied_over_it_is_not() {
-    let written = || {
-        layer(vec![
-            ("release-manifests", Entry::Directory),
-            ("release-manifests/image-references", text(r#"{"metadata": {"name": "4.18.1"}}"#)),
-            ("release-manifests/release-metadata", text(r#"{"version": "4.18.1"}"#)),
-            ("release-manifests/0000_50_a.yaml", request("a")),
-            ("release-manifests/0000_50_b.yaml", request("b")),
-        ])
-    };
     let mut payload = Payload::default();
     assert_eq!(payload.take(written()).unwrap(), Below::Hidden);
     assert_eq!(payload.read().unwrap().version.as_deref(), Some("4.18.1"));
@@ -87,8 +97,38 @@ fn what_oc_wrote_is_whole_and_what_was_copied_over_it_is_not() {
     let release = read(vec![written(), copied]).unwrap();
     assert_eq!(release.version.as_deref(), Some("4.18.1-fixed"));
     assert_eq!(release.manifests.iter().map(|m| m.id.name.as_str()).collect::<Vec<_>>(), ["a2", "b"]);
-    let references_alone = layer(vec![("release-manifests/image-references", text("{}"))]);
-    assert_eq!(names(vec![written(), references_alone]), ["a", "b"]);
+}
+
+/// A layer made by hand may begin as a release's does. Each lacks one thing that `oc` never leaves out.
+#[test]
+fn what_only_begins_as_a_release_hides_nothing() {
+    let directory = || ("release-manifests", Entry::Directory);
+    let images = |names: &[&str]| ("release-manifests/image-references", references(names));
+    let metadata = || ("release-manifests/release-metadata", text(METADATA));
+    let manifest = || ("release-manifests/0000_50_a.yaml", request("a2"));
+    for (lacks, entries) in [
+        ("any manifest", vec![directory(), images(&["a"]), metadata()]),
+        ("the directory", vec![images(&["a"]), metadata(), manifest()]),
+        ("the metadata", vec![directory(), images(&["a"]), manifest()]),
+        ("the order", vec![directory(), metadata(), images(&["a"]), manifest()]),
+        ("the order of manifests", vec![directory(), images(&["a"]), manifest(), metadata()]),
+        ("a manifest for each image", vec![directory(), images(&["a", "b"]), metadata(), manifest()]),
+        ("images", vec![directory(), images(&[]), metadata(), manifest()]),
+        (
+            "image-references",
+            vec![directory(), ("release-manifests/image-references", text("[")), metadata(), manifest()],
+        ),
+        (
+            "names as oc gives them",
+            vec![directory(), images(&["a"]), metadata(), manifest(), ("release-manifests/fixed.yaml", request("c"))],
+        ),
+    ] {
+        let mut payload = Payload::default();
+        assert_eq!(payload.take(layer(entries)).unwrap(), Below::Matters, "without {lacks}");
+        assert_eq!(payload.take(written()).unwrap(), Below::Hidden, "without {lacks}");
+        let names: Vec<String> = payload.read().unwrap().manifests.into_iter().map(|m| m.id.name).collect();
+        assert!(names.contains(&"b".to_owned()), "without {lacks}: {names:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::remark::{Level, Remark, remarks};
-use super::{RollCallReport, counts, headline, in_words, mood, name};
+use super::{NOTHING_EXCLUDED, RollCallReport, counts, headline, in_words, mood, name};
 use crate::plan::upgrade::Component;
 use crate::report::markup::printable;
 use crate::report::page::{Mood, page};
@@ -18,7 +18,8 @@ pub fn render(report: &RollCallReport<'_>) -> String {
         (details(&roll_call.components, "Good to know", |level| level == Level::Note))
         @if let Some(excluded) = &report.excluded {
             h2 { "Not for this cluster" }
-            ul { @for (request, why) in excluded { li { code { (printable(request)) } ": " (printable(why)) } } }
+            @if excluded.is_empty() { p { (NOTHING_EXCLUDED) } }
+            @else { ul { @for (request, why) in excluded { li { code { (printable(request)) } br; (printable(why)) } } } }
         }
     };
     page("Rolecall: before the upgrade", headline(roll_call.readiness()), &report.facts(), &body)

@@ -1,7 +1,7 @@
 //! A roll call as Markdown: for a pull request, a chat, a pipeline's summary.
 
 use super::remark::{Level, Remark, remarks};
-use super::{RollCallReport, counts, headline, in_words, name};
+use super::{NOTHING_EXCLUDED, RollCallReport, counts, headline, in_words, name};
 use crate::report::markup::{code, markdown, row};
 
 /// Renders a roll call.
@@ -31,11 +31,11 @@ pub fn render(report: &RollCallReport<'_>) -> String {
         })
     });
     out += &section("Good to know", notes);
-    let excluded = report.excluded.iter().flatten();
-    out += &section(
-        "Not for this cluster",
-        excluded.map(|(request, why)| format!("- {}: {}\n", code(request), markdown(why))),
-    );
+    if let Some(excluded) = &report.excluded {
+        let nothing = excluded.is_empty().then(|| format!("{NOTHING_EXCLUDED}\n"));
+        let lines = excluded.iter().map(|(request, why)| format!("- {}: {}\n", code(request), markdown(why)));
+        out += &section("Not for this cluster", lines.chain(nothing));
+    }
     out
 }
 

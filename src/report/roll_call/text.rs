@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::remark::{Level, Remark, Rule, remarks};
-use super::{RollCallReport, counts, headline, mood, name};
+use super::{NOTHING_EXCLUDED, RollCallReport, counts, headline, mood, name};
 use crate::plan::upgrade::Component;
 use crate::report::markup::printable;
 use crate::report::page::Mood;
@@ -38,6 +38,9 @@ fn write_report(out: &mut String, report: &RollCallReport<'_>) -> std::fmt::Resu
     }
     if let Some(excluded) = &report.excluded {
         writeln!(out, "\nNot for this cluster")?;
+        if excluded.is_empty() {
+            writeln!(out, "  {NOTHING_EXCLUDED}")?;
+        }
         for (request, because) in excluded {
             writeln!(out, "  {}: {}", printable(request), printable(because))?;
         }

@@ -10,6 +10,7 @@ pub const NAME: &str = "prod";
 const ACCOUNT: &str = "123456789012";
 pub const EBS: &str = "openshift-cluster-csi-drivers/ebs-cloud-credentials";
 const INGRESS: &str = "openshift-ingress-operator/cloud-credentials";
+const NOWHERE: &str = "no statement of the inline policy or of an attached policy allows it";
 const EXTRA: &str = "arn:aws:iam::123456789012:policy/extra";
 
 /// A role's name after the rules of ccoctl.
@@ -95,7 +96,7 @@ pub fn policy(effect: &str, actions: &[&str]) -> Value {
 }
 
 pub fn judged(name: &str, dump: &Value, to: &str) -> Value {
-    let dump = file(&format!("{name}.json"), &dump.to_string());
+    let dump = file(&format!("{name}.json"), dump.to_string());
     report(&["--account-dump", &dump, "--name", NAME, "--to", &release(to)])
 }
 
@@ -161,6 +162,72 @@ fn attached_policies_count_when_they_are_in_the_dump() {
     assert!(component(&report, EBS)["because"].as_str().unwrap().contains("not JSON"), "{report:#}");
 }
 
+/// What load balancers were without, after an upgrade that nobody had checked.
+#[test]
+fn one_action_that_a_live_role_lacks_is_named() {
+    let text = std::fs::read_to_string(release("optional")).unwrap();
+    let is_wanted = |document: &&str| document.contains("name: openshift-aws-cloud-controller-manager\n");
+    let manifest = text.split("\n---\n").find(is_wanted).unwrap();
+    let request: Value = serde_saphyr::from_str(manifest).unwrap();
+    let to = file("cloud-controller.yaml", manifest);
+    let secret = secret_of(&request);
+    let (trust, mut permissions) = documents(NAME, "us-east-1", &request);
+    let name = role_name(NAME, &secret);
+    let judged = |permissions: &Value| {
+        let role = json!({
+            "RoleName": name, "Arn": format!("arn:aws:iam::{ACCOUNT}:role/{name}"), "AssumeRolePolicyDocument": trust,
+            "RolePolicyList": [{"PolicyName": name, "PolicyDocument": permissions}],
+        });
+        let dump = file("cloud-controller.json", json!({"RoleDetailList": [role]}).to_string());
+        report(&["--account-dump", &dump, "--name", NAME, "--to", &to])
+    };
+    assert_eq!(judged(&permissions)["verdict"], "Ready");
+
+    let lost = "elasticloadbalancing:SetSecurityGroups";
+    let actions = permissions["Statement"][0]["Action"].as_array_mut().unwrap();
+    let before = actions.len();
+    actions.retain(|action| action != lost);
+    assert_eq!(actions.len(), before - 1);
+    let report = judged(&permissions);
+    assert_eq!((&report["verdict"], &report["summary"]["missing"]), (&json!("NotReady"), &json!(1)));
+    let missing = &component(&report, &secret)["missing"];
+    assert_eq!(missing.as_array().unwrap().len(), 1, "{missing:#}");
+    assert_eq!((&missing[0]["verdict"], &missing[0]["actions"]), (&json!("Missing"), &json!([lost])));
+}
+
+/// Two attached policies, and nothing beside them: what the second one lacks is missing, what it denies is denied.
+#[test]
+fn the_second_of_two_attached_policies_counts() {
+    let (action, other) = ("ec2:CreateVolume", "arn:aws:iam::123456789012:policy/other");
+    let request = requests("4.20", &DEFAULT).into_iter().find(|request| secret_of(request) == EBS).unwrap();
+    let whole = documents(NAME, "us-east-1", &request).1;
+    let mut part = whole.clone();
+    for statement in part["Statement"].as_array_mut().unwrap() {
+        statement["Action"].as_array_mut().unwrap().retain(|one| one != action);
+    }
+    assert_ne!(part, whole);
+    let with = |first: &Value, second: Value| {
+        let mut dump = dump("4.20", encoded);
+        role(&mut dump, EBS)["RolePolicyList"] = json!([]);
+        role(&mut dump, EBS)["AttachedManagedPolicies"] = json!([
+            {"PolicyName": "extra", "PolicyArn": EXTRA}, {"PolicyName": "other", "PolicyArn": other},
+        ]);
+        managed(&mut dump, EXTRA, first.clone());
+        managed(&mut dump, other, second);
+        component(&judged("two", &dump, "4.20"), EBS).clone()
+    };
+    assert_eq!(with(&part, policy("Allow", &[action]))["verdict"], "Covered");
+    for (first, second, why) in [
+        (&part, policy("Allow", &["ec2:DescribeVpcs"]), NOWHERE.to_owned()),
+        (&whole, policy("Deny", &[action]), format!("statement 1 of attached policy {other} denies it")),
+    ] {
+        let driver = with(first, second);
+        let missing = driver["missing"].as_array().unwrap();
+        assert_eq!((&driver["verdict"], missing.len()), (&json!("Missing"), 1), "{driver:#}");
+        assert_eq!((&missing[0]["actions"], &missing[0]["because"]), (&json!([action]), &json!(why)), "{driver:#}");
+    }
+}
+
 #[test]
 fn a_boundary_and_a_deny_take_away() {
     let mut dump = dump("4.20", Value::clone);
@@ -199,7 +266,7 @@ fn percent_signs_are_what_they_are() {
     let text = std::fs::read_to_string(release("4.20")).unwrap();
     let one = text.split("\n---\n").find(|document| document.contains("name: openshift-ingress\n")).unwrap();
     let resource = "arn:aws:s3:::a%20b/100%";
-    let manifest = file("percent.yaml", &one.replace("resource: \"*\"", &format!("resource: \"{resource}\"")));
+    let manifest = file("percent.yaml", one.replace("resource: \"*\"", &format!("resource: \"{resource}\"")));
     let mut dump = dump("4.20", encoded);
     let mut permissions = documents(
         NAME,
@@ -213,7 +280,7 @@ fn percent_signs_are_what_they_are() {
         permissions["Statement"][0]["Resource"] = json!(granted);
         for document in [permissions.clone(), encoded(&permissions)] {
             role(&mut dump, INGRESS)["RolePolicyList"][0]["PolicyDocument"] = document;
-            let dump = file("percent.json", &dump.to_string());
+            let dump = file("percent.json", dump.to_string());
             let report = report(&["--account-dump", &dump, "--name", NAME, "--to", &manifest]);
             assert_eq!(
                 component(&report, INGRESS)["verdict"] == "Covered",
@@ -278,6 +345,12 @@ fn dumps_that_are_none_are_named() {
         ("text", "hello", "this is no output of `aws iam get-account-authorization-details`"),
         ("other", "{\"Roles\": []}", "missing field `RoleDetailList`"),
         ("page", "{\"RoleDetailList\": [], \"IsTruncated\": true}", "the dump is one page of several"),
+        (
+            "items",
+            "{\"RoleDetailList\": [], \"NextToken\": \"eyJN\"}",
+            "one page of several (NextToken): make it without --max-items",
+        ),
+        ("marker", "{\"RoleDetailList\": [], \"IsTruncated\": false, \"Marker\": \"A\"}", "(Marker): make it without"),
     ] {
         let dump = file(&format!("dump-{name}.json"), text);
         let ended = check(&["--account-dump", &dump, "--name", NAME, "--to", &to]);
@@ -286,11 +359,12 @@ fn dumps_that_are_none_are_named() {
     check(&["--account-dump", "/nonexistent/dump.json", "--name", NAME, "--to", &to])
         .assert_refused(&["cannot read /nonexistent/dump.json", "No such file"]);
     // With a byte order mark, as PowerShell redirects it.
-    let dump = file("dump-bom.json", &format!("\u{feff}{}", dump("4.20", Value::clone)));
-    let ended = check(&["--account-dump", &dump, "--name", NAME, "--to", &to, "-o", "json"]);
-    if ended.code == Some(1) {
-        ended.assert_refused(&["this is no output of"]);
-    } else {
-        assert_eq!(read_report(&ended)["verdict"], "Ready");
-    }
+    let whole = dump("4.20", Value::clone).to_string();
+    let marked = file("dump-bom.json", format!("\u{feff}{whole}"));
+    let ended = check(&["--account-dump", &marked, "--name", NAME, "--to", &to, "-o", "json"]);
+    assert_eq!(read_report(&ended)["verdict"], "Ready");
+    // As its older versions do.
+    let wide: Vec<u8> = whole.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let wide = file("dump-utf16.json", [b"\xff\xfe".to_vec(), wide].concat());
+    check(&["--account-dump", &wide, "--name", NAME, "--to", &to]).assert_refused(&[&wide, "is no UTF-8 text"]);
 }

@@ -1,9 +1,13 @@
 //! Input that is none, or odd: a clear line, or the right verdict.
 
 use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
 
 use super::wanted::{CUSTOM, PREVIEW};
-use super::{check, component, dir, file, read_report, release, report, shown};
+use super::{check, check_with, component, dir, file, page, read_report, release, report, shown};
+use crate::cli::Ended;
 
 /// The manifest of the ingress operator, with something changed.
 fn ingress(change: impl Fn(&str) -> String) -> String {
@@ -42,13 +46,14 @@ fn what_is_no_release_is_named() {
 #[test]
 fn what_is_too_large_is_not_read() {
     let huge = format!("# {}\n{}", "x".repeat(10 << 20), ingress(str::to_owned));
-    refused(&file("huge.yaml", &huge), &["check-huge.yaml: 104", "manifests of at most 4194304 bytes are read"]);
+    refused(&file("huge.yaml", &huge), &["check-huge.yaml is too long", "manifests of at most 4194304 bytes are read"]);
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for i in 1..12 {
         let previous = format!("*a{}, ", i - 1).repeat(10);
         bomb.push_str(&format!("a{i}: &a{i} [{}]\n", previous.trim_end_matches(", ")));
     }
     refused(&file("bomb.yaml", &bomb), &["check-bomb.yaml: "]);
+    refused(&file("cyclic.yaml", "a: &a [*a]\n"), &["check-cyclic.yaml: "]);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     refused(&file("deep.yaml", &deep), &["check-deep.yaml: "]);
 }
@@ -70,6 +75,99 @@ fn one_request_in_two_files_is_a_mistake() {
     assert_eq!(report["verdict"], "Ready", "{report:#}");
 }
 
+/// One object's name may be that of several clouds' requests.
+#[test]
+fn another_clouds_request_of_the_same_name_is_none_of_ours() {
+    let clouds = dir("clouds");
+    let azure =
+        |text: &str| text.replace("AWSProviderSpec", "AzureProviderSpec").replace("statementEntries", "roleBindings");
+    fs::write(clouds.join("a.yaml"), ingress(azure)).unwrap();
+    fs::write(clouds.join("b.yaml"), ingress(str::to_owned)).unwrap();
+    fs::write(clouds.join("c.yaml"), ingress(azure)).unwrap();
+    let args = ["--from", &release("4.20"), "--to", &shown(&clouds)];
+    assert_eq!(report(&args)["verdict"], "Ready");
+    // A finding is in our file.
+    let more = |text: &str| text.replace("- sts:AssumeRole", "- sts:AssumeRole\n      - sts:TagSession");
+    fs::write(clouds.join("b.yaml"), ingress(more)).unwrap();
+    let sarif = check(&[&args[..], &["-o", "sarif"]].concat()).stdout;
+    let sarif: Value = serde_json::from_str(&sarif).unwrap();
+    let mut results = sarif["runs"][0]["results"].as_array().unwrap().iter();
+    let missing = results.find(|result| result["ruleId"] == "missing-permission").unwrap();
+    let uri = missing["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].as_str().unwrap();
+    assert!(uri.ends_with("/check-clouds/b.yaml"), "{uri}");
+}
+
+/// In a directory, only what may hold a request has to be readable, as in an image. A file that is named is read.
+#[test]
+fn unrelated_files_beside_the_requests_do_not_matter() {
+    let mixed = dir("mixed");
+    fs::write(mixed.join("requests.yaml"), ingress(str::to_owned)).unwrap();
+    let template = "summary: {{ $labels.job }} has gone: [\n";
+    fs::write(mixed.join("alerts.yaml"), template).unwrap();
+    fs::write(mixed.join("latin.yml"), b"# \xe4\n").unwrap();
+    assert_eq!(report(&["--from", &release("4.20"), "--to", &shown(&mixed)])["verdict"], "Ready");
+    refused(&file("alerts.yaml", template), &["check-alerts.yaml: "]);
+    refused(&file("latin.yaml", b"# \xe4\n"), &["check-latin.yaml is no UTF-8 text"]);
+    // Whoever names the kind may mean a request.
+    fs::write(mixed.join("alerts.yaml"), format!("# CredentialsRequest\n{template}")).unwrap();
+    refused(&shown(&mixed), &["check-mixed/alerts.yaml: "]);
+    fs::write(mixed.join("alerts.yaml"), b"# CredentialsRequest \xe4\n").unwrap();
+    refused(&shown(&mixed), &["check-mixed/alerts.yaml is no UTF-8 text"]);
+    // In UTF-16, as some editors save it, the kind does not stand there byte by byte.
+    let wide =
+        format!("\u{feff}{}", ingress(str::to_owned)).encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    fs::write(mixed.join("alerts.yaml"), wide).unwrap();
+    refused(&shown(&mixed), &["check-mixed/alerts.yaml is no UTF-8 text"]);
+}
+
+/// A pipe has no size, and what comes out of it may have no end.
+#[test]
+fn pipes_are_read_no_further_than_files() {
+    let release = release("4.20");
+    let piped = |source: &str, option: &str| {
+        let run = format!("timeout 60 \"$0\" check --name prod --to \"$1\" {option} <({source})");
+        Ended::of(Command::new("bash").args(["-c", &run, env!("CARGO_BIN_EXE_rolecall"), &release]))
+    };
+    assert_eq!(piped("cat \"$1\"", "--from").code, Some(0));
+    piped("yes '# x'", "--from").assert_refused(&["/dev/fd/", "manifests of at most 4194304 bytes are read"]);
+    piped("yes ' '", "--account-dump").assert_refused(&["/dev/fd/", "dumps of at most 268435456 bytes are read"]);
+    // In a directory nobody waits for one.
+    let odd = dir("pipe");
+    assert!(Command::new("mkfifo").arg(odd.join("a.yaml")).status().unwrap().success());
+    refused(&shown(&odd), &["check-pipe/a.yaml is no regular file"]);
+}
+
+/// Names are printed, and none of them steers a terminal or looks like another line of ours.
+#[test]
+fn names_cannot_steer_a_terminal() {
+    let nasty =
+        ingress(|text| text.replace("name: openshift-ingress\n", "name: \"a\\e[2J\\r\\nrolecall: b\\u202e\"\n"));
+    let twice = dir("steering");
+    fs::write(twice.join("a.yaml"), &nasty).unwrap();
+    fs::write(twice.join("b.yaml"), &nasty).unwrap();
+    let ended = check_with(&["--from", &release("4.20"), "--to", &shown(&twice)], &[("CLICOLOR_FORCE", "1")]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
+    let mut lines = ended.stderr.lines();
+    assert!(lines.next().is_some_and(|line| line.starts_with("rolecall: ") && line.contains("/a\u{fffd}[2J\u{fffd}")));
+    assert!(lines.all(|line| line.starts_with("  ")), "{:?}", ended.stderr);
+    assert!(ended.stderr.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{:?}", ended.stderr);
+}
+
+/// A report that nobody could get is no report.
+#[test]
+fn a_report_that_cannot_be_written_is_an_error() {
+    let release = release("4.20");
+    for (format, to, why) in [
+        ("text", "> /dev/full", "No space left on device"),
+        ("json", "> /dev/full", "No space left on device"),
+        ("json", "1< /dev/null", "Bad file descriptor"),
+    ] {
+        let run = format!("exec \"$0\" check --from \"$1\" --to \"$1\" -o {format} {to}");
+        let ended = Ended::of(Command::new("bash").args(["-c", &run, env!("CARGO_BIN_EXE_rolecall"), &release]));
+        ended.assert_refused(&[&format!("cannot write the output: {why}")]);
+    }
+}
+
 #[test]
 fn requests_that_cannot_be_served_make_no_verdict() {
     for (name, from, to, says) in [
@@ -83,7 +181,7 @@ fn requests_that_cannot_be_served_make_no_verdict() {
         ("entry", "resource: \"*\"", "resource: \"*\"\n      policyConditions: {}", "unknown field `policyConditions`"),
         ("action", "sts:AssumeRole", "sts-AssumeRole", "has no service prefix"),
     ] {
-        let manifest = file(&format!("{name}.yaml"), &ingress(|text| text.replace(from, to)));
+        let manifest = file(&format!("{name}.yaml"), ingress(|text| text.replace(from, to)));
         let ended = check(&["--from", &release("4.20"), "--to", &manifest, "-o", "json"]);
         let report = read_report(&ended);
         assert_eq!(report["verdict"], "Unknown", "{name}");
@@ -118,6 +216,18 @@ fn excluded_requests_are_told_on_demand_only() {
         assert!(verbose.stdout.contains("only with feature gate ClusterAPIMachineManagement"), "{format}");
         assert_eq!(verbose.code, ended.code);
     }
+    // Where nothing is left out, that is said, too.
+    let gates = ["--from", &from, "--to", &to, "--feature-gate", "ClusterAPIMachineManagement", "--verbose"];
+    let all =
+        |format: &str| check(&[&gates[..], &["--feature-set", "TechPreviewNoUpgrade", "-o", format]].concat()).stdout;
+    let nothing = "Nothing: it gets every request of the release.";
+    for format in ["text", "markdown"] {
+        let text = all(format);
+        let (_, told) = text.rsplit_once("Not for this cluster\n").unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(told.trim(), nothing, "{format}");
+    }
+    let page = page::read(&all("html"));
+    assert!(page.all("p").iter().any(|paragraph| paragraph.text == nothing));
     for cluster in [PREVIEW, CUSTOM] {
         let report = report(&[&["--from", &from, "--to", &to][..], &cluster.args()].concat());
         component(&report, "openshift-cluster-api/capa-manager-bootstrap-credentials");

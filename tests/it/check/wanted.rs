@@ -10,29 +10,53 @@ use super::release;
 pub const RELEASES: [&str; 8] = ["4.8", "4.10", "4.12", "4.14", "4.16", "4.18", "4.20", "4.22"];
 
 /// What decides which requests a cluster gets.
+#[derive(Debug, Clone, Copy)]
 pub struct Cluster {
     pub feature_set: &'static str,
     pub gates: &'static [&'static str],
+    pub profile: &'static str,
+    /// None of them means all.
+    pub capabilities: &'static [&'static str],
 }
 
-pub const DEFAULT: Cluster = Cluster { feature_set: "Default", gates: &[] };
+pub const DEFAULT: Cluster =
+    Cluster { feature_set: "Default", gates: &[], profile: "self-managed-high-availability", capabilities: &[] };
 /// 4.10 still has the name of the set in the annotation for gates.
-pub const PREVIEW: Cluster =
-    Cluster { feature_set: "TechPreviewNoUpgrade", gates: &["TechPreviewNoUpgrade", "ClusterAPIMachineManagement"] };
-pub const CUSTOM: Cluster = Cluster { feature_set: "CustomNoUpgrade", gates: &["ClusterAPIMachineManagement"] };
+pub const PREVIEW: Cluster = Cluster {
+    feature_set: "TechPreviewNoUpgrade",
+    gates: &["TechPreviewNoUpgrade", "ClusterAPIMachineManagement"],
+    ..DEFAULT
+};
+pub const CUSTOM: Cluster =
+    Cluster { feature_set: "CustomNoUpgrade", gates: &["ClusterAPIMachineManagement"], ..DEFAULT };
 
 impl Cluster {
     pub fn args(&self) -> Vec<&'static str> {
         let gates = self.gates.iter().flat_map(|gate| ["--feature-gate", gate]);
-        ["--feature-set", self.feature_set].into_iter().chain(gates).collect()
+        let capabilities = self.capabilities.iter().flat_map(|capability| ["--capability", capability]);
+        let one = ["--feature-set", self.feature_set, "--profile", self.profile];
+        one.into_iter().chain(gates).chain(capabilities).collect()
     }
 
-    fn gets(&self, annotations: &Value) -> bool {
+    pub fn gets(&self, annotations: &Value) -> bool {
+        if annotations.as_object().is_none_or(serde_json::Map::is_empty) {
+            return true;
+        }
         let text = |key: &str| annotations[key].as_str();
-        let set =
-            text("release.openshift.io/feature-set").is_none_or(|sets| sets.split(',').any(|s| s == self.feature_set));
-        let gate = text("release.openshift.io/feature-gate").is_none_or(|gate| self.gates.contains(&gate));
-        set && gate && text("include.release.openshift.io/self-managed-high-availability") == Some("true")
+        let (sets, gates) = (text("release.openshift.io/feature-set"), text("release.openshift.io/feature-gate"));
+        let of_set = |set: &str| set == self.feature_set || set.is_empty() && self.feature_set == "Default";
+        let of_gate = |gate: &str| match gate.strip_prefix('-') {
+            Some(off) => !self.gates.contains(&off),
+            None => self.gates.contains(&gate),
+        };
+        let of_profile = |what: &str| text(&format!("{what}.release.openshift.io/{}", self.profile)) == Some("true");
+        let capabilities = text("capability.openshift.io/name").filter(|_| !self.capabilities.is_empty());
+        !(sets.is_some() && gates.is_some())
+            && sets.is_none_or(|sets| sets.split(',').any(of_set))
+            && gates.is_none_or(|gates| gates.split(',').all(of_gate))
+            && of_profile("include")
+            && !of_profile("exclude")
+            && capabilities.is_none_or(|names| names.split('+').all(|name| self.capabilities.contains(&name)))
     }
 }
 
@@ -46,17 +70,26 @@ pub struct Asked {
     pub accounts: BTreeSet<String>,
 }
 
-/// The requests for AWS that a cluster gets, as the manifests have them.
-pub fn requests(name: &str, cluster: &Cluster) -> Vec<Value> {
+/// The documents of a release, whatever they are.
+pub fn documents(name: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(release(name)).unwrap();
     let documents: Vec<Option<Value>> = serde_saphyr::from_multiple(&text).unwrap();
+    documents.into_iter().flatten().collect()
+}
+
+/// The requests for AWS that a cluster gets, as the manifests have them.
+pub fn requests(name: &str, cluster: &Cluster) -> Vec<Value> {
+    requests_in(documents(name), cluster)
+}
+
+fn requests_in(documents: Vec<Value>, cluster: &Cluster) -> Vec<Value> {
     let ours = |request: &Value| {
         let annotations = &request["metadata"]["annotations"];
         request["spec"]["providerSpec"]["kind"] == "AWSProviderSpec"
             && annotations["release.openshift.io/delete"] != "true"
             && cluster.gets(annotations)
     };
-    documents.into_iter().flatten().filter(ours).collect()
+    documents.into_iter().filter(ours).collect()
 }
 
 pub fn secret_of(request: &Value) -> String {
@@ -65,14 +98,14 @@ pub fn secret_of(request: &Value) -> String {
 }
 
 /// What a cluster's components ask for, by Secret.
-pub fn asked(name: &str, cluster: &Cluster) -> BTreeMap<String, Asked> {
+pub fn asked(documents: Vec<Value>, cluster: &Cluster) -> BTreeMap<String, Asked> {
     let mut all: BTreeMap<String, Asked> = BTreeMap::new();
-    for request in requests(name, cluster) {
+    for request in requests_in(documents, cluster) {
         let asked = all.entry(secret_of(&request)).or_default();
         let accounts = request["spec"]["serviceAccountNames"].as_array().unwrap();
         asked.accounts.extend(accounts.iter().map(|account| account.as_str().unwrap().to_owned()));
         for entry in request["spec"]["providerSpec"]["statementEntries"].as_array().unwrap() {
-            assert_eq!(entry["effect"], "Allow", "{name}");
+            assert_eq!(entry["effect"], "Allow");
             let resource = entry["resource"].as_str().unwrap();
             let condition = condition(&entry["policyCondition"]);
             let actions = entry["action"].as_array().unwrap().iter().map(|action| action.as_str().unwrap());
@@ -124,9 +157,13 @@ fn verdict(granted: &BTreeSet<Permission>, (action, resource, condition): &Permi
 
 /// What must be said of each component when roles as one release has them meet another release.
 pub fn expected(from: &str, to: &str, cluster: &Cluster) -> BTreeMap<String, Said> {
-    let (old, new) = (asked(from, cluster), asked(to, cluster));
+    between(&asked(documents(from), cluster), &asked(documents(to), cluster))
+}
+
+/// The same of what two releases ask for.
+pub fn between(old: &BTreeMap<String, Asked>, new: &BTreeMap<String, Asked>) -> BTreeMap<String, Said> {
     let mut all = BTreeMap::new();
-    for (secret, wants) in &new {
+    for (secret, wants) in new {
         let said = match old.get(secret) {
             None => Said { verdict: "NewRole".into(), ..Said::default() },
             Some(has) => compared(has, wants),

@@ -50,6 +50,8 @@ pub enum Break {
     Header(&'static str, String),
     /// Half of it, then the connection closes.
     Half,
+    /// Half of it, then the rest after a while.
+    Slow,
     /// It never ends.
     Endless,
     /// Blobs are somewhere else: at this address, in front of the path.
@@ -269,7 +271,8 @@ fn broken_by(mut answer: Answer, path: &str, how: Break) -> Answer {
             answer.headers_mut().insert(name, value.parse().expect("a header"));
             answer
         }
-        Break::Half => halved(answer),
+        Break::Half => halved(answer, Duration::from_millis(100), false),
+        Break::Slow => halved(answer, Duration::from_millis(600), true),
         Break::Endless => {
             let (parts, _) = answer.into_parts();
             let piece = Bytes::from(vec![b' '; 65536]);
@@ -285,18 +288,18 @@ fn broken_by(mut answer: Answer, path: &str, how: Break) -> Answer {
     }
 }
 
-/// The first half of a body, then an error, which closes the connection.
-fn halved(answer: Answer) -> Answer {
+/// The first half of a body, a pause, and then the rest, or an error, which closes the connection.
+fn halved(answer: Answer, pause: Duration, goes_on: bool) -> Answer {
     let (parts, body) = answer.into_parts();
-    let pieces = futures::stream::once(axum::body::to_bytes(body, usize::MAX)).flat_map(|whole| {
+    let pieces = futures::stream::once(axum::body::to_bytes(body, usize::MAX)).flat_map(move |whole| {
         let whole = whole.expect("a body");
-        let half = whole.slice(..whole.len() / 2);
+        let (half, rest) = (whole.slice(..whole.len() / 2), whole.slice(whole.len() / 2..));
         // The half has to be sent before the connection closes.
-        let cut = futures::stream::once(async {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            Err(std::io::Error::other("cut"))
+        let last = futures::stream::once(async move {
+            tokio::time::sleep(pause).await;
+            if goes_on { Ok(rest) } else { Err(std::io::Error::other("cut")) }
         });
-        futures::stream::iter([Ok(half)]).chain(cut)
+        futures::stream::iter([Ok(half)]).chain(last)
     });
     Response::from_parts(parts, Body::from_stream(pieces))
 }

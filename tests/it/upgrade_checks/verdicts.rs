@@ -61,6 +61,16 @@ fn components_that_come_and_go_are_told_apart() {
 fn inclusion_is_the_clusters() {
     let scene = cluster_at("upincl", "4.16", "");
     config_map(&scene, "same", &manifests("upincl", "4.16"));
+    // What the cluster's FeatureGate says where no feature set is named.
+    let default = manifests("upincl", "4.16").replace(
+        "    release.openshift.io/feature-set: TechPreviewNoUpgrade\n",
+        "    release.openshift.io/feature-set: Default\n",
+    );
+    config_map(&scene, "default", &default);
+    let unset = json!({"inclusion": {"featureSet": ""}});
+    scene.cluster.apply_ok(&check(&scene, "unset", from_map("default"), unset).to_string());
+    let message = await_reason(&scene, "unset", "UpgradeReady", "RolesMissing");
+    assert!(message.contains("upincl-cluster-api/capa-manager-bootstrap-credentials"), "{message}");
     let preview = json!({"inclusion": {"featureSet": "TechPreviewNoUpgrade"}});
     scene.cluster.apply_ok(&check(&scene, "preview", from_map("same"), preview).to_string());
     let message = await_reason(&scene, "preview", "UpgradeReady", "RolesMissing");

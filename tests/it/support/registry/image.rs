@@ -118,11 +118,14 @@ pub fn split(requests: &str) -> Vec<(String, String)> {
 /// What `oc adm release new` puts over the image of the cluster-version operator: the directory, what images there are,
 /// the metadata, and then the manifests of all components.
 pub fn release_layer(version: &str, requests: &str) -> Vec<Entry> {
+    let images =
+        ["aws-ebs-csi-driver", "cloud-credential-operator", "cluster-version-operator", "machine-api-operator"];
+    let tag = |name: &str| json!({"name": name, "from": {"kind": "DockerImage", "name": "quay.io/x@sha256:1"}});
     let references = json!({
         "kind": "ImageStream",
         "apiVersion": "image.openshift.io/v1",
         "metadata": {"name": version},
-        "spec": {"tags": [{"name": "aws-ebs-csi-driver", "from": {"kind": "DockerImage", "name": "quay.io/x@sha256:1"}}]},
+        "spec": {"tags": images.map(tag)},
     });
     let metadata = json!({"kind": "cincinnati-metadata-v0", "version": version, "previous": []});
     let mut entries = vec![

@@ -314,13 +314,27 @@ fn policies_that_are_none_make_no_verdict() {
             "{driver:#}"
         );
     }
-    // A trust policy that is none admits nobody.
+    // Nor does a trust policy that is none.
     let mut dump = dump("4.20", encoded);
     role(&mut dump, EBS)["AssumeRolePolicyDocument"] = json!("no JSON");
     let report = judged("no-trust", &dump, "4.20");
     let driver = component(&report, EBS);
-    assert_eq!((&driver["verdict"], driver["trust"].as_array().unwrap().len()), (&json!("TrustMissing"), 2));
+    assert_eq!((&driver["verdict"], driver["trust"].as_array().unwrap().len()), (&json!("Indeterminate"), 2));
     assert!(driver["because"].as_str().unwrap().contains("the trust policy cannot be read"));
+    assert_eq!((&report["verdict"], &report["summary"]["trust"]), (&json!("Unknown"), &json!(0)));
+}
+
+/// More than a token decides: it may be admitted, and nobody can tell from here.
+#[test]
+fn a_trust_policy_that_asks_for_more_than_a_token_is_no_refusal() {
+    let mut dump = dump("4.20", Value::clone);
+    let trust = &mut role(&mut dump, EBS)["AssumeRolePolicyDocument"]["Statement"][0]["Condition"];
+    trust["IpAddress"] = json!({"aws:SourceIp": "10.0.0.0/8"});
+    let report = judged("trust-more", &dump, "4.20");
+    assert_eq!(report["verdict"], "Unknown");
+    let driver = component(&report, EBS);
+    assert_eq!((&driver["verdict"], &driver["trust"][0]["verdict"]), (&json!("Conditional"), &json!("Conditional")));
+    assert!(driver["because"].as_str().unwrap().contains("also asks for aws:sourceip"), "{driver:#}");
 }
 
 #[test]

@@ -81,8 +81,9 @@ fn a_release_image_is_read_from_its_registry_and_what_it_grants_survives_the_reg
     scene.operator.take().unwrap().terminate();
     scene.proxy.reset_counts();
     scene.start();
-    let message = await_reason(&scene, "next", "UpgradeReady", "ReleaseUnreadable");
+    let message = await_reason(&scene, "next", "Ready", "ReleaseUnreachable");
     assert!(message.contains("503"), "{message}");
+    await_check(&scene, "next", "UpgradeReady", "True");
     scene.await_passes(2.0);
     assert_eq!(scene.proxy.write_ops(), [""; 0], "nothing that was granted is taken away for that");
     assert!(granted(&role).contains("kms:ReEncrypt*"));

@@ -1,12 +1,9 @@
 //! AWS denies, fails, is away, answers late or not at all: nothing else stops, nothing is concluded, all heals.
 
-use std::thread;
-
 use serde_json::Value;
 
 use super::scene::{SOON, Scene, condition, condition_is, said};
 use super::support::eventually;
-use super::support::operator::Operator;
 use super::support::process::project_root;
 use super::support::{Emulators, Fault, Kind, aws_state, block_on};
 
@@ -275,41 +272,6 @@ fn lost_answers_make_no_duplicates() {
     scene.start();
     scene.await_condition("Ready", "True");
     assert_complete(&scene);
-}
-
-/// Whether a pass has found everything true. From the log: ten runs that ask the API server make it slow for all.
-fn has_verified(operator: &Operator) -> Result<(), String> {
-    let log = operator.log();
-    if log.contains("\"outcome\":\"verified\"") { Ok(()) } else { Err("no pass has verified".to_owned()) }
-}
-
-/// One run that is killed after its n-th write to AWS; whether it came that far.
-fn killed_after(n: u32) -> bool {
-    let mut scene = Scene::new(&format!("killed{n}"));
-    scene.start();
-    scene.proxy.on_write(n, scene.operator().killer());
-    scene.request("a");
-    every_second(&scene);
-    let operator = scene.operator.as_mut().unwrap();
-    let killed = eventually(SOON, "the kill, or the end of the run", || {
-        if operator.exited().is_some() { Ok(true) } else { has_verified(operator).map(|()| false) }
-    });
-    if killed {
-        scene.start();
-        eventually(SOON, "a verified pass after the restart", || has_verified(scene.operator()));
-    }
-    scene.await_condition("Ready", "True");
-    assert_complete(&scene);
-    killed
-}
-
-#[test]
-fn a_kill_after_any_write_is_survived() {
-    let runs: Vec<_> = (1..=10).map(|n| thread::spawn(move || (n, killed_after(n)))).collect();
-    let killed: Vec<(u32, bool)> = runs.into_iter().map(|run| run.join().expect("a run failed")).collect();
-    // Bucket, its tags, its block, its policy, two documents, provider, role, inline policy; a tenth there is not.
-    let wanted: Vec<(u32, bool)> = (1..=10).map(|n| (n, n <= 9)).collect();
-    assert_eq!(killed, wanted);
 }
 
 #[test]

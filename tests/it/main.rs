@@ -21,13 +21,13 @@ mod contract;
 mod convergence;
 mod corpus;
 mod deletion;
-mod deletion_kills;
 mod differential;
 mod drift;
 mod ended;
 mod gitops;
 mod idle;
 mod keys;
+mod kills;
 mod many;
 #[path = "../model/mod.rs"]
 mod model;

@@ -118,10 +118,10 @@ fn a_refused_request_keeps_what_it_has() {
     }
     // Nothing is known to be left over while a request does not say what is its own.
     spoilt["spec"]["secretRef"] = json!({"namespace": scene.name});
-    if scene.cluster.apply(&spoilt.to_string()).success() {
-        scene.passes(2);
-        assert_eq!(scene.role("a"), before);
-    }
+    scene.cluster.apply_ok(&spoilt.to_string());
+    scene.passes(2);
+    assert_eq!(scene.role("a"), before);
+    assert!(has_secret(&scene, "a"));
     assert_eq!(scene.proxy.write_ops(), [""; 0]);
     assert_eq!(deleted_secrets(&scene), [""; 0]);
 }
@@ -161,6 +161,38 @@ fn under_retain_it_is_reported_and_taken_up_again() {
     await_taken_along(&scene, "a");
     await_no_orphans(&scene);
     assert_eq!(taken_in_order(&scene.proxy.calls()), deletion_of_role(&scene, "a"));
+}
+
+/// A request that goes while nobody watches leaves no event behind: what is left over tells of it.
+#[test]
+fn what_a_request_had_that_went_unseen_goes_or_is_reported() {
+    let mut scene = ready("orphan-off", "", &["a", "b", "c"]);
+    let (kept, others) = (scene.role("a"), scene.role("c"));
+    deleted_unseen(&mut scene, "a");
+    await_orphans(&scene, "Retained", &["a"]);
+    scene.passes(2);
+    assert_eq!(scene.role("a"), kept);
+    assert!(has_secret(&scene, "a"));
+    assert_eq!(scene.proxy.write_ops(), [""; 0]);
+    assert_eq!(deleted_secrets(&scene), [""; 0]);
+
+    scene.request("a");
+    await_no_orphans(&scene);
+    specify(&scene, DELETE);
+    scene.await_condition("Ready", "True");
+    deleted_unseen(&mut scene, "b");
+    await_taken_along(&scene, "b");
+    await_no_orphans(&scene);
+    assert_eq!(taken_in_order(&scene.proxy.calls()), deletion_of_role(&scene, "b"));
+    assert_eq!(deleted_secrets(&scene), ["b-creds"]);
+    assert_eq!([scene.role("a"), scene.role("c")], [kept, others]);
+}
+
+/// Deletes a request while the operator is down.
+fn deleted_unseen(scene: &mut Scene, request: &str) {
+    assert_eq!(scene.operator.as_mut().expect("an operator").terminate().code(), Some(0));
+    delete_request(scene, request);
+    scene.start_with(&SETTLED, &[]);
 }
 
 #[test]

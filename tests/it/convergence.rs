@@ -15,3 +15,5 @@ mod operator;
 mod seeds;
 mod stranger;
 mod wishes;
+
+pub use life::LAGGING;

@@ -45,6 +45,7 @@ mod rooms;
 mod scene;
 mod schema;
 mod secrets;
+mod served;
 mod support;
 mod upgrade_checks;
 mod written;

@@ -18,6 +18,7 @@ use crate::aws::meter::Meter;
 type Written = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// A client of an API server that answers a write with what was written.
+#[allow(clippy::disallowed_methods, reason = "the server ends with the runtime of its test")]
 async fn client(written: Written) -> Client {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let take = |State(written): State<Written>, method: Method, uri: Uri, body: Bytes| async move {

@@ -125,14 +125,12 @@ impl Managed {
     async fn source(&mut self, session: &Session, what: &str, arn: &str) -> Source {
         if !self.documents.contains_key(arn) {
             let known = self.not_before.and_then(|not_before| session.account.managed_policy(arn, not_before));
-            let document = match known {
-                Some(document) => Ok(document),
-                None => {
-                    let read = Box::pin(managed_policy(session, arn)).await.map_err(|fault| self.note(fault));
-                    let document = read.and_then(|text| parse(&text));
-                    document.iter().for_each(|document| session.account.note_managed_policy(arn, document));
-                    document
-                }
+            let document = if let Some(known) = known {
+                Ok(known)
+            } else {
+                let read = Box::pin(managed_policy(session, arn)).await.map_err(|fault| self.note(fault));
+                read.and_then(|text| parse(&text))
+                    .inspect(|document| session.account.note_managed_policy(arn, document))
             };
             self.documents.insert(arn.to_owned(), document);
         }

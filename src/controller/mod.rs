@@ -11,6 +11,8 @@ mod request_status;
 pub mod server;
 mod status;
 mod teardown;
+#[cfg(test)]
+mod tests;
 pub mod verdicts;
 mod watches;
 
@@ -45,7 +47,7 @@ use outcome::Outcome;
 use pass::{Ended, Shared, Terms};
 use publish::Publisher;
 use server::Readiness;
-use watches::{GuardedIdentity, Stores};
+use watches::{GuardedIdentity, IdentityRef, Stores};
 
 /// How the controller runs.
 #[derive(Debug, Clone)]
@@ -234,6 +236,38 @@ struct Context {
 }
 
 impl Context {
+    fn new(
+        client: Client,
+        settings: &Settings,
+        aws: Connection,
+        stores: Stores,
+        triggers: mpsc::UnboundedSender<IdentityRef>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let shared = Shared {
+            aws,
+            reader: AnonymousReader::new(),
+            releases: Releases::new(client.clone(), triggers),
+            publisher: Publisher::new(client.clone(), settings.instance.clone()),
+            stores,
+            secrets: tokio::sync::Mutex::default(),
+            trust_limits: tokio::sync::Mutex::default(),
+            recent: std::sync::Mutex::default(),
+            refused: std::sync::Mutex::default(),
+            annotating: tokio::sync::Mutex::default(),
+            settle_time: settings.settle_time,
+            begun: tokio::time::Instant::now(),
+            client,
+        };
+        Self {
+            shared: Arc::new(shared),
+            metrics,
+            history: History::default(),
+            pass_timeout: settings.pass_timeout,
+            filled: tokio::sync::OnceCell::new(),
+        }
+    }
+
     /// Waits for the first lists. One waits for all: `wait_until_ready` wakes only the last of several who wait for the
     /// same store.
     async fn until_filled(&self) {
@@ -261,27 +295,8 @@ async fn lead(
         .default_backoff()
         .touched_objects()
         .predicate_filter(news, PredicateConfig::default());
-    let context = Arc::new(Context {
-        shared: Arc::new(Shared {
-            aws: Connection::new(metrics.aws.clone()).await,
-            reader: AnonymousReader::new(),
-            releases: Releases::new(client.clone(), triggers),
-            publisher: Publisher::new(client.clone(), settings.instance.clone()),
-            stores: stores.clone(),
-            secrets: tokio::sync::Mutex::default(),
-            trust_limits: tokio::sync::Mutex::default(),
-            recent: std::sync::Mutex::default(),
-            refused: std::sync::Mutex::default(),
-            annotating: tokio::sync::Mutex::default(),
-            settle_time: settings.settle_time,
-            begun: tokio::time::Instant::now(),
-            client,
-        }),
-        metrics,
-        history: History::default(),
-        pass_timeout: settings.pass_timeout,
-        filled: tokio::sync::OnceCell::new(),
-    });
+    let aws = Connection::new(metrics.aws.clone()).await;
+    let context = Arc::new(Context::new(client, &settings, aws, stores.clone(), triggers, metrics));
     let filling = context.clone();
     let strays = checks::tend_strays(context.shared.clone());
     let known = stores.clone();
@@ -341,13 +356,30 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
     }
     let mut identity = identity.clone();
     context.shared.publisher.freshen(&mut identity);
-    let name = full_name(&identity);
-    if let Some(wait) = context.history.too_soon(&name, identity.metadata.generation) {
+    if let Some(wait) = context.history.too_soon(&full_name(&identity), identity.metadata.generation) {
         return Ok(Action::requeue(wait));
     }
-    let (begun, now) = (Instant::now(), Timestamp::now());
-    let ended = Box::pin(pass_within_bounds(&context, &identity, now)).await;
-    let delay = next_delay(&context, &identity, &name, &ended, now);
+    let now = Timestamp::now();
+    let work = async {
+        if doomed {
+            teardown::pass(&context.shared, &identity, terms(&context, &identity, now)).await
+        } else {
+            pass::pass(&context.shared, &identity, terms(&context, &identity, now)).await
+        }
+    };
+    Ok(Action::requeue(Box::pin(attend(&context, &identity, now, work)).await))
+}
+
+/// Makes a pass, counts it and logs it, however it ends; when the next one is due.
+async fn attend(
+    context: &Context,
+    identity: &ClusterIdentity,
+    now: Timestamp,
+    work: impl Future<Output = Result<Ended, kube::Error>>,
+) -> Duration {
+    let (begun, name) = (Instant::now(), full_name(identity));
+    let ended = pass_within_bounds(context, identity, now, work).await;
+    let delay = next_delay(context, identity, &name, &ended, now);
     context.history.set_due(&name, delay);
     let took = begun.elapsed();
     context.metrics.pass(&name, &ended.outcome, took, standing(&ended, now));
@@ -359,7 +391,7 @@ async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Resu
         next_s = delay.as_secs_f64(),
         "pass"
     );
-    Ok(Action::requeue(delay))
+    delay
 }
 
 /// What a pass is made under. One that something has caused looks at the account's roles for itself.
@@ -375,15 +407,13 @@ fn terms(context: &Context, identity: &ClusterIdentity, now: Timestamp) -> Terms
 }
 
 /// A pass that ends in time, whatever happens in it.
-async fn pass_within_bounds(context: &Arc<Context>, identity: &ClusterIdentity, now: Timestamp) -> Ended {
+async fn pass_within_bounds(
+    context: &Context,
+    identity: &ClusterIdentity,
+    now: Timestamp,
+    work: impl Future<Output = Result<Ended, kube::Error>>,
+) -> Ended {
     let limit = context.pass_timeout;
-    let work = async {
-        if identity.metadata.deletion_timestamp.is_some() {
-            teardown::pass(&context.shared, identity, terms(context, identity, now)).await
-        } else {
-            pass::pass(&context.shared, identity, terms(context, identity, now)).await
-        }
-    };
     let bounded = tokio::time::timeout(limit, work);
     let result = match Box::pin(contain(bounded)).await {
         Ok(Ok(result)) => result,
@@ -406,7 +436,7 @@ async fn pass_within_bounds(context: &Arc<Context>, identity: &ClusterIdentity, 
 
 /// Says in the status that a pass was given up; what the API server does not take in time is left to the next pass.
 async fn give_up(
-    context: &Arc<Context>,
+    context: &Context,
     identity: &ClusterIdentity,
     outcome: Outcome,
     message: &str,
@@ -472,18 +502,4 @@ fn standing(ended: &Ended, now: Timestamp) -> Standing {
 )]
 fn error_policy(_: Arc<GuardedIdentity>, error: &Infallible, _: Arc<Context>) -> Action {
     match *error {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_contained_and_the_others_go_on() {
-        let panics = contain(async { panic!("no {}", "luck") });
-        let goes_on = contain(async { 7 });
-        let (panicked, went_on) = tokio::join!(panics, goes_on);
-        assert_eq!(panicked, Err::<(), _>("no luck".to_owned()));
-        assert_eq!(went_on, Ok(7));
-    }
 }

@@ -119,7 +119,7 @@ impl Outcome {
             | Self::TimedOut
             | Self::Panicked
             | Self::NotWritten(_)
-            | Self::IssuerWrong => backoff(failures).min(interval.max(FIRST_BACKOFF)),
+            | Self::IssuerWrong => backoff(failures, interval),
             Self::Verified | Self::Pending { .. } | Self::Waiting | Self::Blocked | Self::LetGo => interval,
         }
     }
@@ -165,9 +165,11 @@ impl Outcome {
     }
 }
 
-/// Exponential, with up to a quarter of jitter, so that many that failed together do not return together.
-fn backoff(failures: u32) -> Duration {
-    let exponential = FIRST_BACKOFF.saturating_mul(1 << failures.min(16)).min(LONGEST_BACKOFF);
+/// Exponential up to the interval, with up to a quarter of jitter on top, so that many that failed together do not return
+/// together, however long they have failed.
+fn backoff(failures: u32, interval: Duration) -> Duration {
+    let longest = LONGEST_BACKOFF.min(interval.max(FIRST_BACKOFF));
+    let exponential = FIRST_BACKOFF.saturating_mul(1 << failures.min(16)).min(longest);
     let random = RandomState::new().hash_one(failures) % 256;
     let jitter = exponential.saturating_mul(u32::try_from(random).unwrap_or(0)) / 1024;
     exponential.saturating_add(jitter)
@@ -332,5 +334,92 @@ pub fn verification(verification: &Verification) -> (Option<bool>, &'static str,
             "Unreachable",
             format!("{why}; STS may reach it all the same, so this alone does not hold Ready back"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::controller::history::History;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn failures() -> Vec<Outcome> {
+        let classes = [FaultClass::Throttled, FaultClass::Denied, FaultClass::Server, FaultClass::Network];
+        let failed = classes.map(Outcome::Failed).into_iter();
+        failed
+            .chain([
+                Outcome::TimedOut,
+                Outcome::Panicked,
+                Outcome::IssuerWrong,
+                Outcome::NotWritten(FaultClass::Server),
+            ])
+            .collect()
+    }
+
+    /// What the delay is of, less its jitter, when it is that and up to a quarter more.
+    #[track_caller]
+    fn assert_about(delay: Duration, wanted: Duration) {
+        assert!(delay >= wanted && delay < wanted + wanted / 4, "{delay:?} is not {wanted:?} and up to a quarter more");
+    }
+
+    #[test]
+    fn failures_double_the_delay_up_to_five_minutes() {
+        for outcome in failures() {
+            for (failures, seconds) in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300].into_iter().enumerate() {
+                let failures = u32::try_from(failures).unwrap_or(0);
+                assert_about(outcome.delay(HOUR, failures), Duration::from_secs(seconds));
+            }
+            assert_about(outcome.delay(HOUR, u32::MAX), LONGEST_BACKOFF);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_much_longer_for_a_failure_than_for_the_next_look() {
+        let interval = Duration::from_secs(20);
+        for outcome in failures() {
+            assert_about(outcome.delay(interval, 4), Duration::from_secs(16));
+            assert_about(outcome.delay(interval, 5), interval);
+            assert_about(outcome.delay(interval, 40), interval);
+            // An interval that is shorter than the first delay makes it no shorter.
+            assert_about(outcome.delay(Duration::from_millis(100), 0), FIRST_BACKOFF);
+        }
+    }
+
+    #[test]
+    fn many_that_failed_together_do_not_return_together() {
+        for (interval, failures) in [(HOUR, 0), (HOUR, 3), (HOUR, 30), (Duration::from_secs(20), 30)] {
+            let delays: BTreeSet<Duration> =
+                (0..100).map(|_| Outcome::Failed(FaultClass::Throttled).delay(interval, failures)).collect();
+            // A hundred draws out of 256 make some eighty-two different ones.
+            assert!(delays.len() > 50, "{} different delays after {failures} failures", delays.len());
+        }
+    }
+
+    #[test]
+    fn what_does_not_stick_is_changed_ever_more_slowly() {
+        let interval = Duration::from_secs(3);
+        let changed = Outcome::Changed { writes: 1 };
+        let delays = [0, 1, 2, 3, 4, 5, u32::MAX].map(|failures| changed.delay(interval, failures).as_millis());
+        assert_eq!(delays, [10, 500, 1000, 2000, 3000, 3000, 3000]);
+        assert_eq!(Outcome::Settling.delay(interval, 0), SOON);
+        assert_eq!(Outcome::Verified.delay(interval, 9), interval);
+        assert_eq!(Outcome::Blocked.delay(interval, 9), interval);
+    }
+
+    #[test]
+    fn a_pass_that_gets_through_starts_anew() {
+        let history = History::default();
+        let failed = Outcome::Failed(FaultClass::Server);
+        let next = |outcome: &Outcome, of: &str| outcome.delay(HOUR, history.count(of, outcome.is_unsettled()));
+        for seconds in [1, 2, 4] {
+            assert_about(next(&failed, "a"), Duration::from_secs(seconds));
+        }
+        assert_about(next(&failed, "b"), FIRST_BACKOFF);
+        assert_eq!(next(&Outcome::Verified, "a"), HOUR);
+        assert_about(next(&failed, "a"), FIRST_BACKOFF);
+        assert_about(next(&failed, "b"), Duration::from_secs(2));
     }
 }

@@ -43,12 +43,7 @@ pub fn matches(pattern: &str, text: &str) -> bool {
 /// The components of an ARN, or of a pattern for ARNs: what `ArnLike` compares one by one, so that no wildcard reaches from one
 /// into the next (IAM User Guide, "ARN condition operators"). The last one may hold colons. `None` for what is no ARN.
 pub fn arn_components(arn: &str) -> Option<[&str; 6]> {
-    let mut parts = arn.splitn(6, ':');
-    let components = [(); 6].map(|()| parts.next());
-    match components {
-        [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f)] => Some([a, b, c, d, e, f]),
-        _ => None,
-    }
+    arn.splitn(6, ':').collect::<Vec<_>>().try_into().ok()
 }
 
 /// Whether a pattern for ARNs matches an ARN, component by component.

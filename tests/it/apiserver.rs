@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::scene::{SOON, Scene, condition_is};
 use super::support::api_proxy::Asked;
 use super::support::{ApiFault, ApiProxy, Broken, ControlPlane, Emulators, IssuerFront, Operator, Proxy, eventually};
@@ -262,8 +264,17 @@ fn drift_is_told_of_once_though_the_answer_is_lost() {
     take_permissions(&behind.scene, "a");
     await_permissions(&behind.scene, "a");
     behind.assert_settled();
-    let told = behind.api.count("create events");
-    assert!(told <= 4, "{told} events");
+    let scene = &behind.scene;
+    let events = scene.cluster.get_json(&["events.events.k8s.io", "-n", "losttold"]);
+    let events = events["items"].as_array().expect("a list");
+    let told = |reason: &str| events.iter().filter(|event| event["reason"] == reason).count();
+    let reasons: Vec<&str> = events.iter().filter_map(|event| event["reason"].as_str()).collect();
+    assert_eq!((told("Drifted"), told("DriftHealed")), (1, 1), "{reasons:?}");
+    let again = |event: &&Value| !event["series"].is_null();
+    let again: Vec<&str> = events.iter().filter(again).filter_map(|event| event["reason"].as_str()).collect();
+    assert!(again.iter().all(|reason| *reason == "Verified"), "told more than once: {again:?}");
+    // What drifted, what was changed, and that it is healed.
+    assert_eq!(behind.api.count("create events"), 3, "{reasons:?}");
 }
 
 /// What hangs is given up with its pass, the status too, and the next pass is made.

@@ -17,3 +17,5 @@ mod operator;
 pub mod seeds;
 mod stranger;
 mod wishes;
+
+pub use life::LAGGING;

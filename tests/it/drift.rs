@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::scene::{SOON, Scene, condition_is};
 use super::support::aws_state::{self, BucketView, ProviderView, RoleView};
-use super::support::eventually;
 use super::support::process::{Process, run_dir, tool};
+use super::support::{block_on, eventually};
 use cases::{BUCKET, Case, DOCUMENTS, FOREIGN, PROVIDER, ROLE, SECRET};
 
 /// A boundary and a tag of our own, so that they can be altered too. The interval is so long that every pass here is
@@ -66,6 +66,53 @@ impl Watch {
             }
             Err(last)
         })
+    }
+}
+
+/// Nobody asks for a look here: documents that are gone are published again by the first pass that is due.
+#[test]
+fn documents_that_were_deleted_are_published_again_unasked() {
+    let mut scene = Scene::new("unpublished");
+    scene.identity("");
+    scene.request("a");
+    // What was written a moment ago and is missing again may be a late read: for a second here.
+    scene.start_with(&["--aws-settle-time", "1"], &[]);
+    scene.await_condition("Ready", "True");
+    let watch = Watch::start(&scene);
+    let keys = [".well-known/openid-configuration", "keys.json"];
+    let documents = |scene: &Scene| aws_state::bucket(&scene.bucket()).expect("the bucket").objects;
+    let before = documents(&scene);
+    let healed = |version: &Value| {
+        condition_is(version, "Drifted", "False")?;
+        condition_is(version, "IssuerPublished", "True")?;
+        condition_is(version, "IssuerVerified", "True")?;
+        condition_is(version, "Ready", "True").map(drop)
+    };
+    for gone in [&keys[..1], &keys[1..], &keys[..]] {
+        scene.await_passes(1.0);
+        let (seen, logged) = (watch.versions().len(), scene.operator().log().len());
+        scene.proxy.reset_counts();
+        for key in gone {
+            block_on(aws_state::s3().delete_object().bucket(scene.bucket()).key(*key).send()).expect("DeleteObject");
+        }
+        let (version, flipped) =
+            watch.wait("the loss to be told", seen, |version| condition_is(version, "Drifted", "True").map(drop));
+        let reason = crate::scene::said(&version, "IssuerPublished", "reason");
+        assert_eq!(reason, "BeingVerified", "{}", version["status"]);
+        condition_is(&version, "IssuerPublished", "False").unwrap_or_else(|why| panic!("{why}"));
+        let entries = version["status"]["drift"].as_array().expect("drift");
+        for key in gone {
+            let document = format!("bucket/{}/{key}", scene.bucket());
+            assert!(entries.iter().any(|entry| entry["resource"] == document.as_str()), "no {document} in {entries:?}");
+        }
+        watch.wait("the documents to be published again", flipped, healed);
+        assert_eq!(scene.proxy.write_ops(), vec!["s3:PutObject"; gone.len()]);
+        assert_eq!(documents(&scene), before);
+        let log = scene.operator().log();
+        let passes = log[logged..].split("\"change\":\"PutObject\"").next().unwrap_or_default();
+        let passes = passes.matches("\"message\":\"pass\"").count();
+        // One may have been under way, and past the documents, when they went.
+        assert!(passes <= 1, "{passes} passes went by before they were published again");
     }
 }
 

@@ -51,6 +51,59 @@ fn given_up(scene: &Scene, name: &str) -> Result<(), String> {
     if told { Ok(()) } else { Err(format!("{conditions:?}")) }
 }
 
+/// Both Ready; then a pass for the stuck one that hangs, and something to heal for the quick one. What is logged from then
+/// on is what comes of it.
+fn one_hangs(scene: &mut Scene, args: &[&str]) -> usize {
+    apply(scene, "quick");
+    apply(scene, "stuck");
+    scene.start_with(args, &[]);
+    for name in ["quick", "stuck"] {
+        await_condition(scene, name, "Ready", "True");
+    }
+    scene.proxy.inject(Fault::always("*", Kind::Delay(Duration::from_hours(1))).concerning("stuck-"));
+    scene.proxy.reset_counts();
+    eventually(SOON, "a call for the stuck one to hang", || {
+        let hangs = |call: &Call| call.status == 0 && call.params.values().any(|value| value.contains("stuck-"));
+        if scene.proxy.calls().iter().any(hangs) { Ok(()) } else { Err("none hangs".to_owned()) }
+    });
+    let logged = scene.operator().log().len();
+    take_permissions(scene, "quick");
+    scene.cluster.kubectl_ok(&["annotate", "cid", "quick", "-n", &scene.name, "tests.rolecall.dev/poke=now"]);
+    await_permissions(scene, "quick");
+    logged
+}
+
+/// Whose passes have ended, in their order: as it was logged, from a place on.
+fn ended(scene: &Scene, logged: usize) -> Vec<String> {
+    let log = scene.operator().log();
+    let lines = log[logged..].lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let passes = lines.filter(|line| line["message"] == "pass");
+    passes.filter_map(|pass| pass["identity"].as_str()?.rsplit('/').next().map(str::to_owned)).collect()
+}
+
+#[test]
+fn of_one_at_a_time_the_second_waits_for_the_first() {
+    let mut scene = Scene::new("oneatatime");
+    let logged = one_hangs(&mut scene, &["--concurrency", "1", "--pass-timeout", "4"]);
+    let ended = eventually(SOON, "the healing pass to end", || {
+        let ended = ended(&scene, logged);
+        if ended.iter().any(|name| name == "quick") { Ok(ended) } else { Err(format!("{ended:?}")) }
+    });
+    assert_eq!(ended[..2], ["stuck", "quick"], "the one that hung was given up before the other had its turn");
+    given_up(&scene, "stuck").expect("it says that it was given up");
+}
+
+#[test]
+fn of_two_at_a_time_the_second_does_not_wait() {
+    let mut scene = Scene::new("twoatatime");
+    let logged = one_hangs(&mut scene, &["--concurrency", "2", "--pass-timeout", "50"]);
+    let ended = eventually(SOON, "three passes", || match ended(&scene, logged) {
+        ended if ended.len() >= 3 => Ok(ended),
+        ended => Err(format!("{ended:?}")),
+    });
+    assert_eq!(ended[..3], ["quick"; 3], "while the other hangs");
+}
+
 #[test]
 fn one_whose_calls_hang_delays_no_other_and_says_so() {
     let mut scene = Scene::new("sidebyside");

@@ -2,6 +2,7 @@
 //! Where an emulator is known to do otherwise than AWS, a table says so, and why; the model goes by AWS's documentation.
 
 mod iam;
+mod ministack;
 mod s3;
 
 use std::fmt::Debug;
@@ -112,6 +113,22 @@ fn iam_and_sts_agree_with_moto() {
     let (ours, theirs) = block_on(async { (iam::all(&ours).await, iam::all(&theirs).await) });
     assert!(ours.0.len() > 60, "{} situations", ours.0.len());
     compare(&ours, &theirs, iam::DIFFERENCES);
+}
+
+#[test]
+fn s3_agrees_with_moto() {
+    let (model, proxy) = (Model::new(13), Proxy::start_before(Emulators::shared().moto_url()));
+    let (ours, theirs) = (of_model(&model), of_emulators(&proxy));
+    let (ours, theirs) = block_on(async { (s3::all(&ours).await, s3::all(&theirs).await) });
+    compare(&ours, &theirs, s3::DIFFERENCES_OF_MOTO);
+}
+
+#[test]
+fn iam_and_sts_agree_with_ministack() {
+    let (model, proxy) = (Model::new(14), Proxy::start_before(Emulators::shared().s3_url()));
+    let (ours, theirs) = (of_model(&model), of_emulators(&proxy));
+    let (ours, theirs) = block_on(async { (iam::all(&ours).await, iam::all(&theirs).await) });
+    compare(&ours, &theirs, &ministack::differences());
 }
 
 #[test]

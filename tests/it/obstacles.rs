@@ -144,11 +144,26 @@ fn our_documents_go_however_much_else_is_in_the_bucket() {
 
 #[test]
 fn a_versioned_bucket_is_named_and_kept() {
-    let scene = ready("endold", DELETE, &["a"]);
+    versions_keep_the_bucket("endold", &[BucketVersioningStatus::Enabled]);
+}
+
+/// Versioning that was once switched on can only be suspended; what there was by then is still there.
+#[test]
+fn a_bucket_whose_versioning_is_suspended_is_named_and_kept() {
+    versions_keep_the_bucket("endpaused", &[BucketVersioningStatus::Enabled, BucketVersioningStatus::Suspended]);
+}
+
+/// A bucket whose versioning was switched like this outlives its cluster, until a person has emptied it.
+fn versions_keep_the_bucket(name: &str, switched: &[BucketVersioningStatus]) {
+    let scene = ready(name, DELETE, &["a"]);
     let bucket = scene.bucket();
-    let on = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
-    let put = s3().put_bucket_versioning().bucket(&bucket).versioning_configuration(on);
-    block_on(put.send()).expect("PutBucketVersioning");
+    for status in switched {
+        let versioning = VersioningConfiguration::builder().status(status.clone()).build();
+        let put = s3().put_bucket_versioning().bucket(&bucket).versioning_configuration(versioning);
+        block_on(put.send()).expect("PutBucketVersioning");
+    }
+    let now = block_on(s3().get_bucket_versioning().bucket(&bucket).send()).expect("GetBucketVersioning");
+    assert_eq!(now.status.as_ref(), switched.last());
     let before = aws_state::bucket(&bucket);
     delete(&scene);
     let message =

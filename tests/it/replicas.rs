@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
 use super::scene::{SOON, Scene};
 use super::support::api_proxy::Asked;
 use super::support::{ApiProxy, Call, Emulators, IssuerFront, Operator, Proxy, eventually};
@@ -57,6 +60,34 @@ fn two(name: &str) -> (Scene, Replica, Replica) {
     (scene, first, second)
 }
 
+/// The longest that a replica waits between two looks at the lease.
+const RETRY: SignedDuration = SignedDuration::from_secs(3);
+/// What a request, and who waits for a processor, may take beside that.
+const SLACK: SignedDuration = SignedDuration::from_secs(3);
+
+/// What the lease says.
+fn lease(scene: &Scene) -> Value {
+    scene.cluster.get_json(&["lease", "rolecall", "-n", &scene.name])["spec"].clone()
+}
+
+fn time(lease: &Value, field: &str) -> Timestamp {
+    lease[field].as_str().expect("a time").parse().expect("a time")
+}
+
+/// The second took over once the lease of the first had run out, and not long after: by what the lease itself says. It
+/// counts from when it sees a renewal, which is a look later at most, and sees that the time is over another look later.
+#[track_caller]
+fn assert_taken_over(last_of_first: &Value, scene: &Scene) {
+    let taken = lease(scene);
+    assert_eq!((&last_of_first["holderIdentity"], &taken["holderIdentity"]), (&"first".into(), &"second".into()));
+    let lasts = SignedDuration::from_secs(last_of_first["leaseDurationSeconds"].as_i64().expect("seconds"));
+    let waited = time(&taken, "acquireTime").duration_since(time(last_of_first, "renewTime"));
+    assert!(waited >= lasts, "taken over after {waited}, while the lease lasts for {lasts}");
+    assert!(waited <= lasts + RETRY * 2 + SLACK, "taken over only after {waited}");
+    let transitions = |lease: &Value| lease["leaseTransitions"].as_i64().unwrap_or(0);
+    assert_eq!(transitions(&taken), transitions(last_of_first) + 1);
+}
+
 fn begin(scene: &Scene) {
     scene.request("a");
     scene.identity("");
@@ -89,9 +120,11 @@ fn a_leader_killed_in_its_first_run_is_followed_and_nothing_is_made_twice() {
     first.aws.on_write(4, first.operator.killer());
     begin(&scene);
     first.operator.wait_exit(SOON);
+    let last_of_first = lease(&scene);
     let made = first.aws.writes().len();
     assert!((4..9).contains(&made), "it died in the midst of it: {made} of 9 writes");
     second.await_lead();
+    assert_taken_over(&last_of_first, &scene);
     scene.await_condition("Ready", "True");
     scene.await_request("a", "Ready", "True");
     assert_written_once(&scene, &calls_of(&first, &second));

@@ -102,7 +102,7 @@ pub fn after_look(check: &UpgradeCheck, look: &Look, ahead: &Ahead, told: Told, 
             stands(&mut conditions, &previous, check, "ReleaseUnreachable", message);
         }
         Look::NoRelease(Unread::Away(message) | Unread::Failed(message)) => {
-            unknown(&mut conditions, "ReleaseUnreadable", message)
+            unknown(&mut conditions, "ReleaseUnreadable", message);
         }
         Look::NoRoles { reason, message, passing: true } => stands(&mut conditions, &previous, check, reason, message),
         Look::NoRoles { reason, message, passing: false } => unknown(&mut conditions, reason, message),

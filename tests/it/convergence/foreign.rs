@@ -1,5 +1,7 @@
 //! What stands in the way and is someone else's stays as it is, whether or not reads show it, and the rest is done.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rolecall::controller::outcome::Outcome;
@@ -16,7 +18,7 @@ const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[
     {"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
 
 /// What is in the way.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum InTheWay {
     Role,
     RoleOfOtherCase,
@@ -70,12 +72,17 @@ impl InTheWay {
 #[test]
 fn what_is_in_the_way_and_not_ours_stays_as_it_is_and_the_rest_is_done() {
     let calm = super::life::Calm::live().first;
-    for_each_seed(60, |seed| around_it(seed, &calm));
+    let met = Mutex::default();
+    if for_each_seed(60, |seed| around_it(seed, &calm, &met)) {
+        let met = met.into_inner().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(met, BTreeSet::from(ALL), "everything was in the way of someone");
+    }
 }
 
-async fn around_it(seed: u64, calm: &[String]) -> Case {
+async fn around_it(seed: u64, calm: &[String], met: &Mutex<BTreeSet<InTheWay>>) -> Case {
     let mut dice = Dice::of(seed);
-    let Some(&obstacle) = dice.one_of(&ALL) else { return Ok(()) };
+    let Some(&obstacle) = dice.one_of(&ALL) else { return Err("nothing is in the way".to_owned()) };
+    met.lock().unwrap_or_else(PoisonError::into_inner).insert(obstacle);
     let model = Model::new(seed);
     put_foreign(&model);
     if dice.percent(70) {

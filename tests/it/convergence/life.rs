@@ -1,8 +1,9 @@
 //! Everything together: a cluster's whole life under a process that dies now and then, an AWS that throttles, fails,
 //! loses answers and shows what was, and a stranger who alters things.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rolecall::controller::outcome::Outcome;
@@ -11,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::operator::{Ended, Operator, Stored};
 use super::seeds::{Case, Dice, for_each_seed, in_paused_time};
-use super::stranger::{Leave, alter};
+use super::stranger::{ALL, Altered, Leave, alter};
 use super::wishes::{Wish, differences, first, foreign, put_foreign, second};
 use crate::model::{Cut, Model, Rule, Trouble};
 
@@ -158,23 +159,43 @@ struct Ordeal {
     about: Arc<AtomicBool>,
     /// Whether the stranger took a mark away: it has to be put back before the cluster may go.
     unmarked: bool,
+    /// What was altered, in all lives.
+    altered: Arc<Alterations>,
+}
+
+/// What strangers have altered.
+#[derive(Default)]
+struct Alterations(Mutex<BTreeSet<&'static str>>);
+
+impl Alterations {
+    /// Takes down what was altered, and says it in words.
+    fn take_down(&self, altered: Altered) -> String {
+        let Some((kind, what)) = altered else { return "nothing is there to be altered".to_owned() };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
+        format!("{kind}: {what}")
+    }
 }
 
 #[test]
 fn whatever_happens_everything_is_true_in_the_end_and_gone_after_it() {
-    let calm = Calm::live();
-    for_each_seed(60, |seed| a_life(seed, &calm));
+    let (calm, altered) = (Calm::live(), Arc::<Alterations>::default());
+    if for_each_seed(50, |seed| a_life(seed, &calm, altered.clone())) {
+        let altered = altered.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(altered.iter().copied().collect::<Vec<_>>(), ALL, "the strangers did all that they can do");
+    }
 }
 
-async fn a_life(seed: u64, calm: &Calm) -> Case {
+async fn a_life(seed: u64, calm: &Calm, altered: Arc<Alterations>) -> Case {
     let model = Model::new(seed);
     put_foreign(&model);
     let others = foreign(&model);
-    let mut trouble = Ordeal { dice: Dice::of(seed), about: Arc::new(AtomicBool::new(true)), unmarked: false };
+    let about = Arc::new(AtomicBool::new(true));
+    let mut trouble = Ordeal { dice: Dice::of(seed), about, unmarked: false, altered };
     let mut life = Life::new(&model, first());
     trouble.begin(&life);
     trouble.passes(&mut life, false).await?;
-    if trouble.dice.percent(30) {
+    let looked_at = trouble.dice.percent(30);
+    if looked_at {
         trouble.end(&life);
         life.until_true(&calm.first).await?;
         trouble.begin(&life);
@@ -182,7 +203,8 @@ async fn a_life(seed: u64, calm: &Calm) -> Case {
     life.stored.change(second());
     life.note("another wish");
     trouble.passes(&mut life, false).await?;
-    if trouble.unmarked || trouble.dice.percent(60) {
+    // No life goes by without a look at what has become of its wishes.
+    if !looked_at || trouble.unmarked || trouble.dice.percent(50) {
         trouble.end(&life);
         life.until_true(&calm.second).await?;
         trouble.unmarked = false;
@@ -252,16 +274,17 @@ impl Ordeal {
         let leave = Leave { keys: !life.stored.status.keys.is_empty(), marks: seen && !deleted };
         self.unmarked |= leave.marks;
         if self.dice.percent(50) {
-            let what = alter(&life.model, &mut self.dice, leave);
+            let what = self.altered.take_down(alter(&life.model, &mut self.dice, leave));
             life.note(&format!("someone: {what}"));
             return;
         }
         let (model, about, mut dice) = (life.model.clone(), self.about.clone(), self.dice.clone());
+        let altered = self.altered.clone();
         let after = u32::try_from(1 + self.dice.below(12)).unwrap_or(1);
         life.note(&format!("someone comes at call {after}"));
         life.model.on_call("*", after, move || {
             if about.load(Ordering::Relaxed) {
-                alter(&model, &mut dice, leave);
+                altered.take_down(alter(&model, &mut dice, leave));
             }
         });
     }

@@ -14,13 +14,17 @@ const STACK: usize = 8 * 1024 * 1024;
 /// What came of a case, or what is wrong.
 pub type Case = Result<(), String>;
 
-/// Runs a case for every seed until one fails.
-pub fn for_each_seed<F: Future<Output = Case>>(default: u64, case: impl Fn(u64) -> F + Sync) {
-    let failures = side_by_side(seeds(default), 1, |seed| {
+/// Runs a case for every seed until one fails. Whether these were as many as are run by default, or more: enough to ask
+/// what happened in all of them together.
+pub fn for_each_seed<F: Future<Output = Case>>(default: u64, case: impl Fn(u64) -> F + Sync) -> bool {
+    let seeds = seeds(default);
+    assert!(!seeds.is_empty(), "there is no seed in {seeds:?}");
+    let failures = side_by_side(seeds.clone(), 1, |seed| {
         let again = format!("ROLECALL_SEEDS={seed}..{}", seed + 1);
         in_paused_time(case(seed)).map_err(|why| format!("{again}: {why}"))
     });
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    seeds.end - seeds.start >= default
 }
 
 /// Runs all cases, told apart by numbers from 0.

@@ -20,8 +20,36 @@ const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","
 const OPEN: &str = r#"{"Version":"2012-10-17","Statement":[
     {"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::prod-eu-oidc/*"}]}"#;
 
-/// Alters something of the cluster's that Rolecall puts right again; what, in words.
-pub fn alter(model: &Model, dice: &mut Dice, leave: Leave) -> String {
+/// All that the stranger does.
+pub const ALL: [&str; 21] = [
+    "audience added",
+    "audience taken away",
+    "block closed",
+    "boundary taken away",
+    "bucket opened",
+    "bucket policy deleted",
+    "description changed",
+    "discovery altered",
+    "discovery deleted",
+    "inline policy changed",
+    "inline policy deleted",
+    "keys altered",
+    "keys deleted",
+    "mark of bucket taken away",
+    "mark of provider taken away",
+    "provider deleted",
+    "role deleted",
+    "session lengthened",
+    "tag of bucket taken away",
+    "tag of role changed",
+    "trust changed",
+];
+
+/// What was altered: one of [`ALL`], nothing when what was to be altered is not there; and of what.
+pub type Altered = Option<(&'static str, String)>;
+
+/// Alters something of the cluster's that Rolecall puts right again.
+pub fn alter(model: &Model, dice: &mut Dice, leave: Leave) -> Altered {
     match dice.below(10) {
         0..5 => alter_role(model, dice),
         5..7 => alter_provider(model, dice, leave),
@@ -30,62 +58,115 @@ pub fn alter(model: &Model, dice: &mut Dice, leave: Leave) -> String {
     }
 }
 
-fn alter_role(model: &Model, dice: &mut Dice) -> String {
+fn alter_role(model: &Model, dice: &mut Dice) -> Altered {
     let ours: Vec<_> = model.roles(ACCOUNT).into_iter().filter(|role| role.tags.contains_key(MARK)).collect();
-    let Some(role) = dice.one_of(&ours) else { return "there is no role".to_owned() };
-    let name = role.name.clone();
+    let role = dice.one_of(&ours)?;
+    let (name, bounded) = (role.name.clone(), role.boundary.is_some());
     let what = dice.below(8);
     if what == 0 {
         model.delete_role(ACCOUNT, &name, Visible::Eventually);
-        return format!("{name} deleted");
+        return Some(("role deleted", name));
     }
-    model.alter_role(ACCOUNT, &name, Visible::Eventually, |role| match what {
-        1 => role.description = Some("mine".to_owned()),
-        2 => role.max_session_seconds = 7200,
-        3 => role.trust = Document::new(TRUST),
-        4 => drop(role.inline.remove(&name)),
-        5 if role.boundary.is_some() => role.boundary = None,
-        6 => drop(role.tags.insert("Name".to_owned(), "mine".to_owned())),
-        _ => drop(role.inline.insert(name.clone(), Document::new(POLICY))),
+    let mut kind = "";
+    model.alter_role(ACCOUNT, &name, Visible::Eventually, |role| {
+        kind = match what {
+            1 => {
+                role.description = Some("mine".to_owned());
+                "description changed"
+            }
+            2 => {
+                role.max_session_seconds = 7200;
+                "session lengthened"
+            }
+            3 => {
+                role.trust = Document::new(TRUST);
+                "trust changed"
+            }
+            4 => {
+                role.inline.remove(&name);
+                "inline policy deleted"
+            }
+            5 if bounded => {
+                role.boundary = None;
+                "boundary taken away"
+            }
+            6 => {
+                role.tags.insert("Name".to_owned(), "mine".to_owned());
+                "tag of role changed"
+            }
+            _ => {
+                role.inline.insert(name.clone(), Document::new(POLICY));
+                "inline policy changed"
+            }
+        };
     });
-    format!("{name} altered ({what})")
+    Some((kind, name))
 }
 
-fn alter_provider(model: &Model, dice: &mut Dice, leave: Leave) -> String {
+fn alter_provider(model: &Model, dice: &mut Dice, leave: Leave) -> Altered {
     let (arn, what) = (provider_arn(), dice.below(4));
     if what == 0 {
-        return format!("provider deleted ({})", model.delete_provider(ACCOUNT, &arn, Visible::Eventually));
+        return model.delete_provider(ACCOUNT, &arn, Visible::Eventually).then_some(("provider deleted", arn));
     }
-    let there = model.alter_provider(ACCOUNT, &arn, Visible::Eventually, |provider| match what {
-        1 => provider.audiences.push("mine".to_owned()),
-        2 if leave.marks => drop(provider.tags.remove(MARK)),
-        _ => drop(provider.audiences.pop()),
+    let mut kind = "";
+    let there = model.alter_provider(ACCOUNT, &arn, Visible::Eventually, |provider| {
+        kind = match what {
+            1 => {
+                provider.audiences.push("mine".to_owned());
+                "audience added"
+            }
+            2 if leave.marks => {
+                provider.tags.remove(MARK);
+                "mark of provider taken away"
+            }
+            _ => {
+                provider.audiences.pop();
+                "audience taken away"
+            }
+        };
     });
-    format!("provider altered ({what}, {there})")
+    there.then_some((kind, arn))
 }
 
-fn alter_document(model: &Model, dice: &mut Dice, leave: Leave) -> String {
-    let key = if leave.keys && dice.percent(50) { "keys.json" } else { ".well-known/openid-configuration" };
-    if model.object(BUCKET, key).is_none() {
-        return format!("there is no {key}");
-    }
+fn alter_document(model: &Model, dice: &mut Dice, leave: Leave) -> Altered {
+    let keys = leave.keys && dice.percent(50);
+    let key = if keys { "keys.json" } else { ".well-known/openid-configuration" };
+    model.object(BUCKET, key)?;
     // S3 shows objects as they were last written.
     if dice.percent(50) {
         model.delete_object(BUCKET, key, Visible::AtOnce);
-        return format!("{key} deleted");
+        return Some((if keys { "keys deleted" } else { "discovery deleted" }, key.to_owned()));
     }
     model.put_object(BUCKET, key, r#"{"keys":[]}"#, "application/json", Visible::AtOnce);
-    format!("{key} altered")
+    Some((if keys { "keys altered" } else { "discovery altered" }, key.to_owned()))
 }
 
-fn alter_bucket(model: &Model, dice: &mut Dice, leave: Leave) -> String {
+fn alter_bucket(model: &Model, dice: &mut Dice, leave: Leave) -> Altered {
     let what = dice.below(5);
-    let there = model.alter_bucket(BUCKET, Visible::Eventually, |bucket| match (what, &mut bucket.tags) {
-        (0, _) => bucket.policy = None,
-        (1, _) => bucket.block = Some(PublicAccessBlock::all(true)),
-        (2, Some(tags)) if leave.marks => drop(tags.remove(MARK)),
-        (3, Some(tags)) => drop(tags.remove("Name")),
-        _ => bucket.policy = Some(OPEN.into()),
+    let mut kind = "";
+    let there = model.alter_bucket(BUCKET, Visible::Eventually, |bucket| {
+        kind = match (what, &mut bucket.tags) {
+            (0, _) => {
+                bucket.policy = None;
+                "bucket policy deleted"
+            }
+            (1, _) => {
+                bucket.block = Some(PublicAccessBlock::all(true));
+                "block closed"
+            }
+            (2, Some(tags)) if leave.marks => {
+                tags.remove(MARK);
+                "mark of bucket taken away"
+            }
+            (3, Some(tags)) => {
+                tags.remove("Name");
+                "tag of bucket taken away"
+            }
+            _ => {
+                bucket.policy = Some(OPEN.into());
+                "bucket opened"
+            }
+        };
     });
-    format!("bucket altered ({what}, {there})")
+    there.then_some((kind, BUCKET.to_owned()))
 }

@@ -451,11 +451,10 @@ fn shown(role: Option<&Role>) -> String {
     )
 }
 
-/// A document with its meaning only.
+/// A document with its meaning only; as it is when it has none.
 fn decoded(document: &str) -> String {
     let text = percent_decode_str(document).decode_utf8_lossy();
-    let value: serde_json::Value = serde_json::from_str(&text).expect("a document");
-    value.to_string()
+    serde_json::from_str::<serde_json::Value>(&text).map_or_else(|_| text.to_string(), |value| value.to_string())
 }
 
 fn in_words(tags: &[Tag]) -> String {

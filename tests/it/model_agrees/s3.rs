@@ -34,6 +34,36 @@ pub(super) const DIFFERENCES: &[Difference] = &[
     },
 ];
 
+/// Where moto 5.2.5 does otherwise than AWS.
+pub(super) const DIFFERENCES_OF_MOTO: &[Difference] = &[
+    Difference { situation: "CreateBucket in capitals", why: "moto takes names in capitals" },
+    Difference {
+        situation: "the owner expected",
+        why: "the SDK cannot read moto's answer where there is no versioning",
+    },
+    Difference {
+        situation: "GetBucketVersioning",
+        why: "the SDK cannot read moto's answer where there is no versioning",
+    },
+    Difference {
+        situation: "GetPublicAccessBlock of a new bucket",
+        why: "moto makes buckets without a block, as AWS did until 2023",
+    },
+    Difference { situation: "PutBucketPolicy while blocked", why: "moto does not hold policies against the block" },
+    Difference {
+        situation: "PutBucketPolicy without JSON",
+        why: "moto does not read bucket policies when they are put",
+    },
+    Difference {
+        situation: "PutBucketPolicy of another bucket",
+        why: "moto does not read bucket policies when they are put",
+    },
+    Difference {
+        situation: "PutBucketPolicy without a principal",
+        why: "moto does not read bucket policies when they are put",
+    },
+];
+
 pub(super) async fn all(Clients { s3, .. }: &Clients) -> Transcript {
     let mut book = Transcript::default();
     buckets(s3, &mut book).await;

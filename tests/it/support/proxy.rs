@@ -301,6 +301,8 @@ fn asks_for_a_foreign_bucket(asked: &Asked) -> bool {
 /// Lets a request take effect, with all that happens after it; its answer, if the emulator gave one.
 async fn forward(shared: &Shared, asked: &Asked) -> Reply {
     let answer = if asked.service == Service::S3 {
+        // moto may be asked for S3 as well, and then one at a time, too.
+        let _one_at_a_time = if shared.s3 == shared.moto { Some(MOTO.lock().await) } else { None };
         send(&shared.s3, asked).await
     } else {
         let _one_at_a_time = MOTO.lock().await;

@@ -1,0 +1,76 @@
+//! The operator is killed after each single call to AWS of a first run, of a change and of a deletion, reads too: a restart
+//! finishes what was begun, nothing is made twice, and nothing is left over.
+
+mod change;
+mod deletion;
+mod first_run;
+
+use std::thread;
+use std::time::Duration;
+
+use super::ended::SETTLED;
+use super::scene::{SOON, Scene};
+use super::support::eventually;
+use super::support::operator::Operator;
+
+/// How many scenes run side by side.
+const SIDE_BY_SIDE: u32 = 3;
+
+/// The spec of a ClusterIdentity that is looked at only when something happens: no call is made that a test does not cause.
+fn seldom(scene: &Scene, more: &str) -> String {
+    scene.identity_yaml(more).replace("driftInterval: 2s", "driftInterval: 10m")
+}
+
+/// Runs each number once, in scenes side by side, each number in the scene that the one before it has left.
+#[allow(clippy::print_stderr, reason = "which of many runs it was that failed")]
+fn in_turns(numbers: u32, begin: fn(u32) -> Scene, run: fn(&mut Scene, u32)) {
+    let lanes = (1..=SIDE_BY_SIDE).map(|lane| {
+        thread::spawn(move || {
+            let mut scene = begin(lane);
+            for n in (lane..=numbers).step_by(SIDE_BY_SIDE as usize) {
+                eprintln!("killed after call {n} of {numbers}, in {}", scene.name);
+                run(&mut scene, n);
+            }
+        })
+    });
+    let lanes: Vec<_> = lanes.collect();
+    let failed = lanes.into_iter().map(thread::JoinHandle::join).filter(Result::is_err).count();
+    assert_eq!(failed, 0, "of {SIDE_BY_SIDE} scenes");
+}
+
+/// Waits for the kill, and starts the operator again. That the kill comes at all shows that so many calls are made.
+#[track_caller]
+fn await_kill_and_start(scene: &mut Scene) {
+    scene.operator.as_mut().expect("an operator").wait_exit(SOON);
+    scene.start_with(&SETTLED, &[]);
+}
+
+/// Waits until a pass has found everything true. From the log: many runs that ask the API server make it slow for all.
+#[track_caller]
+fn await_verified_pass(operator: &Operator) {
+    operator.wait_log(SOON, "\"outcome\":\"verified\"");
+}
+
+/// Two passes that find nothing to write.
+#[track_caller]
+fn assert_idle(scene: &Scene) {
+    scene.proxy.reset_counts();
+    scene.passes(2);
+    assert_eq!(scene.proxy.write_ops(), [""; 0]);
+}
+
+/// The operations of all calls so far, sorted.
+fn ops(scene: &Scene) -> Vec<String> {
+    let mut ops: Vec<String> = scene.proxy.calls().into_iter().map(|call| call.op).collect();
+    ops.sort();
+    ops
+}
+
+/// Waits until a run without a kill makes just these calls.
+#[track_caller]
+fn assert_calls(scene: &Scene, wanted: &[&str]) {
+    eventually(Duration::from_secs(5), "the calls of a run without a kill", || match ops(scene) {
+        ops if ops == wanted => Ok(()),
+        ops => Err(format!("{ops:?}")),
+    });
+}

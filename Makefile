@@ -1,6 +1,6 @@
 # What is needed beside Rust: bash, Go (for the Kubernetes control plane and what Argo CD and Flux evaluate health with), Python 3, openssl and, for the demo, curl.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint crds clean
+.PHONY: help demo test soak bench lint crds clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -12,8 +12,16 @@ demo: ## run Rolecall against a real Kubernetes API and an emulated AWS (under a
 
 test: ## run all tests
 	tests/setup controlplane emulators controller-manager gitops
+	@# What is not run is kept fit to be run.
+	cargo build --quiet --bench operator
 	@# Most integration tests wait most of the time, so more of them run than there are processors.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test
+
+soak: ## a thousand lives on the model, ten million requests put to the reference, ten minutes of each fuzz target (about an hour)
+	tests/setup controlplane emulators controller-manager gitops
+	ROLECALL_SEEDS=1000 cargo test --test it -- convergence::life
+	ROLECALL_SAMPLES=10000000 cargo test --lib -- covered_is_sound
+	fuzz/run 600
 
 bench: ## measure calls, times and memory (docs/performance.md; about half an hour, most of it building)
 	tests/setup controlplane

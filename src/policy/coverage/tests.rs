@@ -331,10 +331,10 @@ impl Chance {
     }
 }
 
-/// How many concrete requests of what is called covered are put to the reference; another number by `ROLECALL_SAMPLES`.
-#[allow(clippy::disallowed_methods, reason = "a test's own setting")]
+/// How many concrete requests of what is called covered are put to the reference; more when built with `ROLECALL_SAMPLES`
+/// set (`make soak`).
 fn samples() -> usize {
-    std::env::var("ROLECALL_SAMPLES").ok().and_then(|samples| samples.parse().ok()).unwrap_or(50_000)
+    option_env!("ROLECALL_SAMPLES").and_then(|samples| samples.parse().ok()).unwrap_or(50_000)
 }
 
 /// No request of what is called covered is denied by the reference, and every example of what is missing is.

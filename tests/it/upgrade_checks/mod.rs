@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::releases;
 use super::scene::{SOON, Scene, condition_is, list_of, said};
 use super::support::process::project_root;
 use super::support::{aws_state, eventually};
@@ -138,6 +139,21 @@ fn role_of(scene: &Scene, request: &Value) -> String {
 fn granted(role: &str) -> BTreeSet<String> {
     let live = aws_state::role(role).unwrap_or_else(|| panic!("role {role} does not exist"));
     actions(&live.inline[role]["Statement"])
+}
+
+/// Permissions of statements of a policy or of a request: each action with its resource and condition.
+fn permissions(statements: &Value) -> BTreeSet<String> {
+    let part = |statement: &Value, name: &str, entry: &str| {
+        if statement[name].is_null() { statement[entry].clone() } else { statement[name].clone() }
+    };
+    let of = |statement: &Value| {
+        let (resource, condition) =
+            (part(statement, "Resource", "resource"), part(statement, "Condition", "policyCondition"));
+        let actions = part(statement, "Action", "action");
+        let each = actions.as_array().unwrap().iter();
+        each.map(|action| format!("{action} on {resource} if {condition}")).collect::<Vec<_>>()
+    };
+    statements.as_array().unwrap().iter().flat_map(of).collect()
 }
 
 /// The actions of statements, whatever their case of keys.

@@ -240,18 +240,23 @@ fn what_is_not_ours_is_left_alone_and_the_rest_goes_on() {
     assert!(matches!(private.obstacle(&Subject::Bucket), Some(Obstacle::BucketInUse(_))));
 }
 
-#[test]
-fn a_bucket_left_by_a_crash_is_finished_but_never_one_with_something_in_it() {
-    let desired = desired();
-    let mut observed = empty(&desired);
-    let mut half = ObservedBucket {
+/// A bucket as a crash between its creation and its first tag leaves it.
+fn half_made() -> ObservedBucket {
+    ObservedBucket {
         tags: BTreeMap::new(),
         contents: Contents::Empty,
         public_access_block: Seen::Known(None),
         policy: Seen::Known(None),
         discovery: Seen::Known(None),
         keys: Seen::Known(None),
-    };
+    }
+}
+
+#[test]
+fn a_bucket_left_by_a_crash_is_finished_but_never_one_with_something_in_it() {
+    let desired = desired();
+    let mut observed = empty(&desired);
+    let mut half = half_made();
     observed.bucket = Seen::Known(BucketState::Present(Box::new(half.clone())));
     let finishing = plan(&desired, &observed, &Prior::default());
     let names = names(&finishing);
@@ -269,15 +274,7 @@ fn a_bucket_of_a_chosen_name_is_finished_only_if_it_was_begun() {
         "signingKeys": [{"secretRef": {"name": "s", "key": "k"}}], "bucket": {"name": "chosen"},
     }}));
     let desired = desire(&inputs(named)).unwrap();
-    let half = ObservedBucket {
-        tags: BTreeMap::new(),
-        contents: Contents::Empty,
-        public_access_block: Seen::Known(None),
-        policy: Seen::Known(None),
-        discovery: Seen::Known(None),
-        keys: Seen::Known(None),
-    };
-    let observed = Observed { bucket: Seen::Known(BucketState::Present(Box::new(half))), ..empty(&desired) };
+    let observed = Observed { bucket: Seen::Known(BucketState::Present(Box::new(half_made()))), ..empty(&desired) };
     let foreign = plan(&desired, &observed, &Prior::default());
     assert!(matches!(foreign.obstacle(&Subject::Bucket), Some(Obstacle::NotOurs { .. })));
     let begun_bucket = Some(desired.issuer.bucket.fingerprint());

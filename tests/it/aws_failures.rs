@@ -288,30 +288,6 @@ fn when_aws_is_away_at_the_start_nothing_is_known() {
     scene.await_request("a", "Ready", "True");
 }
 
-/// What there is in AWS of a scene with one request `a` is complete, and there is nothing twice.
-#[track_caller]
-fn assert_complete(scene: &Scene) {
-    let name = scene.role_name("a");
-    let prefix = format!("{}-", scene.name);
-    let roles: Vec<String> = aws_state::role_names().into_iter().filter(|role| role.starts_with(&prefix)).collect();
-    assert_eq!(roles, std::slice::from_ref(&name));
-    let role = scene.role("a");
-    assert_eq!(role.inline.keys().collect::<Vec<_>>(), [&name]);
-    assert_eq!(role.inline[&name]["Statement"][0]["Action"][0], "s3:GetObject");
-    let host = scene.issuer_host();
-    let providers: Vec<String> = aws_state::provider_arns().into_iter().filter(|arn| arn.contains(&host)).collect();
-    assert_eq!(providers, [scene.provider_arn()]);
-    let bucket = aws_state::bucket(&scene.bucket()).unwrap();
-    assert_eq!(bucket.objects.keys().collect::<Vec<_>>(), [".well-known/openid-configuration", "keys.json"]);
-    assert!(bucket.policy.is_some() && bucket.tags.len() == 2);
-    scene.await_passes(1.0);
-    scene.proxy.reset_counts();
-    let written = scene.cluster.changes_by(&scene.name).len();
-    scene.await_passes(2.0);
-    assert_eq!(scene.proxy.write_ops(), [""; 0]);
-    assert_eq!(scene.cluster.changes_by(&scene.name)[written..], []);
-}
-
 #[test]
 fn lost_answers_make_no_duplicates() {
     let mut scene = Scene::new("lost");
@@ -331,7 +307,7 @@ fn lost_answers_make_no_duplicates() {
     }
     scene.start();
     scene.await_condition("Ready", "True");
-    assert_complete(&scene);
+    scene.assert_complete();
 }
 
 #[test]

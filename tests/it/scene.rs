@@ -46,6 +46,30 @@ impl Scene {
         ));
     }
 
+    /// What there is in AWS of a scene with one request `a` is complete, and there is nothing twice.
+    #[track_caller]
+    pub fn assert_complete(&self) {
+        let name = self.role_name("a");
+        let prefix = format!("{}-", self.name);
+        let roles: Vec<String> = aws_state::role_names().into_iter().filter(|role| role.starts_with(&prefix)).collect();
+        assert_eq!(roles, std::slice::from_ref(&name));
+        let role = self.role("a");
+        assert_eq!(role.inline.keys().collect::<Vec<_>>(), [&name]);
+        assert_eq!(role.inline[&name]["Statement"][0]["Action"][0], "s3:GetObject");
+        let host = self.issuer_host();
+        let providers: Vec<String> = aws_state::provider_arns().into_iter().filter(|arn| arn.contains(&host)).collect();
+        assert_eq!(providers, [self.provider_arn()]);
+        let bucket = aws_state::bucket(&self.bucket()).unwrap();
+        assert_eq!(bucket.objects.keys().collect::<Vec<_>>(), [".well-known/openid-configuration", "keys.json"]);
+        assert!(bucket.policy.is_some() && bucket.tags.len() == 2);
+        self.await_passes(1.0);
+        self.proxy.reset_counts();
+        let written = self.cluster.changes_by(&self.name).len();
+        self.await_passes(2.0);
+        assert_eq!(self.proxy.write_ops(), [""; 0]);
+        assert_eq!(self.cluster.changes_by(&self.name)[written..], []);
+    }
+
     /// Applies the ClusterIdentity; `more` is merged into the spec's YAML, two blanks deep.
     pub fn identity(&self, more: &str) {
         self.cluster.apply_ok(&self.identity_yaml(more));

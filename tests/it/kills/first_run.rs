@@ -3,7 +3,7 @@
 use super::{assert_calls, assert_idle, await_kill_and_start, await_verified_pass, in_turns, seldom};
 use crate::ended::SETTLED;
 use crate::scene::{Scene, request_yaml};
-use crate::support::aws_state::{self, iam, s3};
+use crate::support::aws_state::{iam, s3};
 use crate::support::block_on;
 use crate::written::assert_written_once;
 
@@ -50,19 +50,7 @@ fn assert_complete(scene: &Scene) {
     scene.await_condition("Ready", "True");
     scene.await_request("a", "Ready", "True");
     assert_written_once(scene, &scene.proxy.calls());
-    let name = scene.role_name("a");
-    let prefix = format!("{}-", scene.name);
-    let roles: Vec<String> = aws_state::role_names().into_iter().filter(|role| role.starts_with(&prefix)).collect();
-    assert_eq!(roles, std::slice::from_ref(&name));
-    let role = scene.role("a");
-    assert_eq!(role.inline.keys().collect::<Vec<_>>(), [&name]);
-    assert_eq!(role.inline[&name]["Statement"][0]["Action"][0], "s3:GetObject");
-    let host = scene.issuer_host();
-    let providers: Vec<String> = aws_state::provider_arns().into_iter().filter(|arn| arn.contains(&host)).collect();
-    assert_eq!(providers, [scene.provider_arn()]);
-    let bucket = aws_state::bucket(&scene.bucket()).expect("the bucket");
-    assert_eq!(bucket.objects.keys().collect::<Vec<_>>(), [".well-known/openid-configuration", "keys.json"]);
-    assert!(bucket.policy.is_some() && bucket.tags.len() == 2);
+    scene.assert_complete();
     scene.cluster.get_json(&["secret", "a-creds", "-n", &scene.name]);
     assert_idle(scene);
 }

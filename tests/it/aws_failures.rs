@@ -308,6 +308,12 @@ fn lost_answers_make_no_duplicates() {
     scene.start();
     scene.await_condition("Ready", "True");
     scene.assert_complete();
+    scene.await_passes(1.0);
+    scene.proxy.reset_counts();
+    let written = scene.cluster.changes_by(&scene.name).len();
+    scene.await_passes(2.0);
+    assert_eq!(scene.proxy.write_ops(), [""; 0]);
+    assert_eq!(scene.cluster.changes_by(&scene.name)[written..], []);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::controller::{Lease, Settings, run as run_controller};
+use crate::kubernetes::client::client;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -77,12 +78,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
-    let mut config = kube::Config::infer()
+    let config = kube::Config::infer()
         .await
         .context("no Kubernetes cluster: set KUBECONFIG, or run in a pod with a service account")?;
-    // kube takes HTTPS_PROXY for the API server too and cannot be told of NO_PROXY; that variable is meant for AWS.
-    config.proxy_url = None;
-    let client = kube::Client::try_from(config).context("the Kubernetes configuration cannot be used")?;
+    let client = client(config).context("the Kubernetes configuration cannot be used")?;
     let stop = CancellationToken::new();
     let settings = Settings {
         namespace: args.namespace,

@@ -84,10 +84,10 @@ pub fn assert_role(infra_name: &str, request: &Value) {
     let spec = &request["spec"];
     let (namespace, secret) =
         (spec["secretRef"]["namespace"].as_str().unwrap(), spec["secretRef"]["name"].as_str().unwrap());
-    let full = format!("{}-{namespace}-{secret}", infra_name);
+    let full = format!("{infra_name}-{namespace}-{secret}");
     let role_name = &full[..full.len().min(64)];
     let role = aws_state::role(role_name).unwrap_or_else(|| panic!("role {role_name} does not exist"));
-    let issuer = format!("{}-oidc.s3.{REGION}.amazonaws.com", infra_name);
+    let issuer = format!("{infra_name}-oidc.s3.{REGION}.amazonaws.com");
     let accounts = spec["serviceAccountNames"].as_array().unwrap().iter();
     let subjects: Vec<String> =
         accounts.map(|account| format!("system:serviceaccount:{namespace}:{}", account.as_str().unwrap())).collect();

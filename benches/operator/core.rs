@@ -88,6 +88,7 @@ fn observed(
         secrets: secrets.collect::<BTreeMap<_, _>>(),
         fetched: None,
         keys_unread: None,
+        throttled: false,
     }
 }
 

@@ -70,6 +70,7 @@ impl Work {
             secrets: std::collections::BTreeMap::new(),
             fetched,
             keys_unread: None,
+            throttled: false,
         };
         let plan = plan(&desired, &observed, &self.prior);
         let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None, until: None }, plan)).await;

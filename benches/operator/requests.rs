@@ -86,6 +86,7 @@ pub fn inputs(count: usize) -> Inputs {
         trust_limit: None,
         pre_grants: Vec::new(),
         refused_by_aws: std::collections::BTreeMap::new(),
+        granted_ahead: std::collections::BTreeSet::new(),
         keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(key_pem().into()) }],
         remembered_keys: Vec::new(),
         requests: (0..count).map(|number| input(number, 0)).collect(),

@@ -379,6 +379,15 @@ pub struct ClusterIdentityStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub last_verified_time: Option<String>,
+    /// When something in AWS was last changed. Another replica that takes over knows by it that reads may not show that yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub last_changed_time: Option<String>,
+    /// Roles that UpgradeChecks have made for components that no request in force asks for yet. Once no check asks for them
+    /// either, they grant nothing any more, whatever `deletionPolicy` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub granted_ahead: Vec<String>,
     /// What is true of the cluster's identity.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

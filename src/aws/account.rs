@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -29,6 +29,20 @@ const FORGOTTEN: Duration = Duration::from_hours(24);
 /// Before the second attempt; doubled before the third.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
+/// The budgets of an account, for all that call it: AWS counts by account, whoever calls.
+#[derive(Debug)]
+pub struct Budgets {
+    reads: Budget,
+    writes: Budget,
+    objects: Budget,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Self { reads: Budget::new(IAM_SLOTS), writes: Budget::new(IAM_SLOTS), objects: Budget::new(S3_SLOTS) }
+    }
+}
+
 /// An account, as one set of credentials sees it.
 #[derive(Debug)]
 pub struct Account {
@@ -36,9 +50,7 @@ pub struct Account {
     pub id: String,
     /// What its roles were last seen to be.
     pub(super) snapshots: Snapshots,
-    reads: Budget,
-    writes: Budget,
-    objects: Budget,
+    budgets: Arc<Budgets>,
     /// Managed policies as they were last read, by ARN.
     managed: Mutex<HashMap<String, (Instant, Document)>>,
     /// When roles were last written, by name in lower case: a snapshot that began before does not show it.
@@ -47,16 +59,8 @@ pub struct Account {
 
 impl Account {
     /// An account of which nothing is known yet.
-    pub fn new(id: String) -> Self {
-        Self {
-            id,
-            snapshots: Snapshots::default(),
-            reads: Budget::new(IAM_SLOTS),
-            writes: Budget::new(IAM_SLOTS),
-            objects: Budget::new(S3_SLOTS),
-            managed: Mutex::default(),
-            written: Mutex::default(),
-        }
+    pub fn new(id: String, budgets: Arc<Budgets>) -> Self {
+        Self { id, snapshots: Snapshots::default(), budgets, managed: Mutex::default(), written: Mutex::default() }
     }
 
     /// A managed policy, if it was read at this time or later.
@@ -79,7 +83,7 @@ impl Account {
         E: ProvideErrorMetadata + std::error::Error + Send + 'static,
         T: Send,
     {
-        attempt(self.budget(action, &self.reads), action, target, call).await
+        attempt(self.budget(action, &self.budgets.reads), action, target, call).await
     }
 
     /// Makes a call that writes, within the budget.
@@ -89,11 +93,11 @@ impl Account {
         E: ProvideErrorMetadata + std::error::Error + Send + 'static,
         T: Send,
     {
-        attempt(self.budget(action, &self.writes), action, target, call).await
+        attempt(self.budget(action, &self.budgets.writes), action, target, call).await
     }
 
     fn budget<'a>(&'a self, action: &str, of_iam: &'a Budget) -> &'a Budget {
-        if action.starts_with("s3:") { &self.objects } else { of_iam }
+        if action.starts_with("s3:") { &self.budgets.objects } else { of_iam }
     }
 
     /// Notes that a role was written, or may have been.
@@ -120,9 +124,10 @@ impl Account {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, at| *at >= time);
     }
 
-    /// The paces of IAM's reads and writes, in calls a second; `None` while nothing is held back.
-    pub fn paces(&self) -> (Option<f64>, Option<f64>) {
-        (self.reads.rate(), self.writes.rate())
+    /// Whether calls are held back, because AWS throttled some a moment ago.
+    pub fn is_held_back(&self) -> bool {
+        let Budgets { reads, writes, objects } = &*self.budgets;
+        [reads, writes, objects].iter().any(|budget| budget.rate().is_some())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The SDK's clients, one set for each region and assumed role, and the accounts that they reach.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime::client::identity::IdentityCache;
 use tokio::sync::Mutex;
 
-use super::account::Account;
+use super::account::{Account, Budgets};
 use super::errors::fault;
 use super::meter::Meter;
 use crate::api::ClusterIdentitySpec;
@@ -92,6 +92,7 @@ pub struct Connection {
     configs: Mutex<HashMap<Access, SdkConfig>>,
     sessions: Mutex<HashMap<Access, Session>>,
     accounts: Mutex<HashMap<SeenAs, Arc<Account>>>,
+    budgets: Mutex<HashMap<String, Arc<Budgets>>>,
 }
 
 impl Connection {
@@ -115,7 +116,14 @@ impl Connection {
             // One for all clients: each would resolve credentials of its own otherwise.
             .identity_cache(IdentityCache::lazy().buffer_time(RENEWED_BEFORE).max_partitions(MOST_IDENTITIES).build())
             .build();
-        Self { base, meter, configs: Mutex::default(), sessions: Mutex::default(), accounts: Mutex::default() }
+        Self {
+            base,
+            meter,
+            configs: Mutex::default(),
+            sessions: Mutex::default(),
+            accounts: Mutex::default(),
+            budgets: Mutex::default(),
+        }
     }
 
     /// A way into an account that was found before.
@@ -131,12 +139,28 @@ impl Connection {
         let config = self.config(access).await;
         let id = self.account_of(&config, access).await?;
         let seen_by = access.assume.as_ref().map(|role| role.arn.clone());
+        let budgets = self.budgets.lock().await.entry(id.clone()).or_default().clone();
         let mut accounts = self.accounts.lock().await;
-        let account = accounts.entry((id.clone(), seen_by)).or_insert_with(|| Arc::new(Account::new(id))).clone();
+        let account = accounts.entry((id.clone(), seen_by));
+        let account = account.or_insert_with(|| Arc::new(Account::new(id, budgets))).clone();
         drop(accounts);
         let session = Session { clients: self.clients(&config), account };
         self.sessions.lock().await.insert(access.clone(), session.clone());
         Ok(session)
+    }
+
+    /// Forgets the ways into accounts that nobody goes any more, if there are more than these.
+    pub async fn keep(&self, wanted: impl Iterator<Item = Access> + Clone) {
+        let mut sessions = self.sessions.lock().await;
+        if sessions.len() <= wanted.clone().count() {
+            return;
+        }
+        let wanted: HashSet<Access> = wanted.collect();
+        sessions.retain(|access, _| wanted.contains(access));
+        self.configs.lock().await.retain(|access, _| wanted.contains(access));
+        // A pass that is under way may still hold one.
+        self.accounts.lock().await.retain(|_, account| Arc::strong_count(account) > 1);
+        self.budgets.lock().await.retain(|_, budgets| Arc::strong_count(budgets) > 1);
     }
 
     async fn config(&self, access: &Access) -> SdkConfig {

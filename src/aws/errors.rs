@@ -48,15 +48,8 @@ const NOT_FOUND: [&str; 8] = [
     "NotFound",
 ];
 const LIMIT: [&str; 4] = ["LimitExceeded", "LimitExceededException", "TooManyBuckets", "ServiceQuotaExceededException"];
-const CONFLICT: [&str; 7] = [
-    "BucketNotEmpty",
-    "EntityAlreadyExists",
-    "BucketAlreadyExists",
-    "BucketAlreadyOwnedByYou",
-    "OperationAborted",
-    "ConcurrentModification",
-    "DeleteConflict",
-];
+const CONFLICT: [&str; 5] =
+    ["BucketNotEmpty", "EntityAlreadyExists", "BucketAlreadyExists", "BucketAlreadyOwnedByYou", "DeleteConflict"];
 
 /// How S3 answers for a bucket of another region: at a region's own endpoint, and for regions that have to be opted into
 /// ("Error responses"; botocore's `S3RegionRedirector` goes by the same). A wrong region in a signature is a third way.
@@ -65,7 +58,16 @@ const ELSEWHERE: [&str; 2] = ["PermanentRedirect", "IllegalLocationConstraintExc
 const SERVER: [&str; 1] = ["IDPCommunicationError"];
 
 /// A principal that was just made is "invalid" in policies for a while (IAM User Guide, troubleshooting), too.
-const UNSETTLED: [&str; 2] = ["EntityTemporarilyUnmodifiable", "EntityTemporarilyUnmodifiableException"];
+/// So is what another change is under way for: a bucket's name for some time after the bucket was deleted, for one.
+const UNSETTLED: [&str; 5] = [
+    "EntityTemporarilyUnmodifiable",
+    "EntityTemporarilyUnmodifiableException",
+    "ConcurrentModification",
+    "ConcurrentModificationException",
+    "OperationAborted",
+];
+/// The connection was silent in the middle of a request; S3 answers so with status 400.
+const NETWORK: [&str; 2] = ["RequestTimeout", "RequestTimeoutException"];
 
 /// Sorts an error of a call that needs `action` and was made on `target`.
 pub fn fault<E>(action: &str, target: &str, error: &SdkError<E, HttpResponse>) -> Fault
@@ -95,13 +97,8 @@ fn of_call<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option
 
 fn of_answer(code: Option<&str>, status: u16, message: Option<&str>) -> (FaultClass, String) {
     let Some(code) = code else {
-        let class = match status {
-            401 | 403 => FaultClass::Denied,
-            404 => FaultClass::NotFound,
-            409 => FaultClass::Conflict,
-            429 => FaultClass::Throttled,
-            _ => FaultClass::Server,
-        };
+        // Whatever a proxy or a portal says of itself, it says nothing of what was asked for.
+        let class = if status == 429 { FaultClass::Throttled } else { FaultClass::Server };
         return (class, format!("HTTP {status} with a body that is no AWS answer; is this an AWS endpoint?"));
     };
     let is = |set: &[&str]| set.contains(&code);
@@ -116,6 +113,8 @@ fn of_answer(code: Option<&str>, status: u16, message: Option<&str>) -> (FaultCl
         FaultClass::Throttled
     } else if is(&NOT_FOUND) {
         FaultClass::NotFound
+    } else if is(&NETWORK) {
+        FaultClass::Network
     } else if is(&LIMIT) {
         FaultClass::Limit
     } else if is(&UNSETTLED) || says("Invalid principal") {
@@ -225,10 +224,16 @@ mod tests {
             ("IllegalLocationConstraintException", 400, FaultClass::Elsewhere),
             ("AuthorizationHeaderMalformed", 400, FaultClass::Malformed),
             ("IDPCommunicationError", 400, FaultClass::Server),
+            ("RequestTimeout", 400, FaultClass::Network),
+            ("OperationAborted", 409, FaultClass::Unsettled),
+            ("ConcurrentModification", 409, FaultClass::Unsettled),
         ] {
             assert_eq!(of_answer(Some(code), status, None).0, class, "{code}");
         }
-        assert_eq!(of_answer(None, 200, None).0, FaultClass::Server);
+        for status in [200, 301, 400, 401, 403, 404, 409, 500, 502] {
+            assert_eq!(of_answer(None, status, None).0, FaultClass::Server, "{status}");
+        }
+        assert_eq!(of_answer(None, 429, None).0, FaultClass::Throttled);
     }
 
     #[test]

@@ -91,6 +91,7 @@ async fn show(
         now: Timestamp::now(),
         pre_grants: Vec::new(),
         refused_by_aws: std::collections::BTreeMap::new(),
+        granted_ahead: std::collections::BTreeSet::new(),
     };
     let desired = desire(&inputs)?;
     let aws = Box::pin(observe::observe(&session, &desired, None, Freshness::from_now_on())).await;
@@ -104,6 +105,7 @@ async fn show(
         secrets: std::collections::BTreeMap::new(),
         fetched,
         keys_unread: None,
+        throttled: session.account.is_held_back(),
     };
     let plan = plan(&desired, &observed, &Prior::default());
     let report = PlanReport { desired: &desired, plan: &plan, account: &account, secrets_compared: false, passed_over };

@@ -107,6 +107,20 @@ pub fn refuse_duplicate(stores: &Stores, identity: &ClusterIdentity) -> Result<(
     Ok(())
 }
 
+/// Refuses an account that nobody has named and in which nothing was made so far: the operator's credentials were exchanged,
+/// and its Secrets would name roles that no provider stands behind.
+pub fn refuse_other_account(identity: &ClusterIdentity, account: &str) -> Result<(), IdentityRefused> {
+    let provider = identity.status.as_ref().and_then(|status| status.provider_arn.as_deref());
+    // arn:aws:iam::ACCOUNT:oidc-provider/…
+    let before = provider.and_then(|arn| arn.split(':').nth(4));
+    match before {
+        Some(before) if before != account && identity.spec.aws.account_id.is_none() => {
+            Err(IdentityRefused::AccountChanged { actual: account.to_owned(), before: before.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Everything that `desire` needs.
 pub fn inputs(
     identity: &ClusterIdentity,
@@ -130,6 +144,7 @@ pub fn inputs(
         requests,
         pre_grants: Vec::new(),
         refused_by_aws: BTreeMap::new(),
+        granted_ahead: status.granted_ahead.into_iter().collect(),
         now,
     }
 }
@@ -151,5 +166,6 @@ pub fn prior(identity: &ClusterIdentity, requests: &BTreeMap<RequestId, Credenti
         prior.extend(pairs.into_iter().filter_map(|(subject, fingerprint)| Some((subject, fingerprint?))));
     }
     let begun_bucket = identity.status.as_ref().and_then(|status| status.begun_bucket.clone());
-    Prior { verified: prior, begun_bucket, ..Prior::default() }
+    let granted_ahead = identity.status.iter().flat_map(|status| status.granted_ahead.iter().cloned()).collect();
+    Prior { verified: prior, begun_bucket, granted_ahead, ..Prior::default() }
 }

@@ -20,6 +20,8 @@ struct Past {
     healed: HashMap<String, (u32, Instant)>,
 }
 
+/// From so many on that are gone, they are forgotten.
+const MANY_GONE: usize = 100;
 /// Drift that was healed so long ago has nothing to do with what drifts now.
 const FORGIVEN: Duration = Duration::from_mins(10);
 
@@ -67,6 +69,14 @@ impl History {
     /// Forgets a ClusterIdentity that is gone.
     pub fn forget(&self, identity: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(identity);
+    }
+
+    /// Forgets ClusterIdentities that are gone, once there are many more than these.
+    pub fn forget_gone(&self, known: usize, is_known: impl Fn(&str) -> bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() > MANY_GONE + 2 * known {
+            all.retain(|identity, _| is_known(identity));
+        }
     }
 
     /// Holds passes for a generation back for a while; a change of the spec is served at once.

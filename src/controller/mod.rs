@@ -1,5 +1,6 @@
 //! Triggers and wiring: what is watched, who leads, when a pass is made, how the process ends.
 
+mod awake;
 mod checks;
 mod gather;
 mod history;
@@ -29,16 +30,17 @@ use k8s_controller::LeaderElection;
 use kube::api::ListParams;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::reflector::store;
+use kube::runtime::reflector::{ObjectRef, store};
 use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher};
 use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{ClusterIdentity, CredentialsRequest, UpgradeCheck};
-use crate::aws::Connection;
 use crate::aws::anonymous::AnonymousReader;
 use crate::aws::snapshot::Freshness;
+use crate::aws::{Access, Connection};
+use awake::second_after_a_sleep;
 use checks::Releases;
 use gather::full_name;
 use history::History;
@@ -158,7 +160,7 @@ async fn work(
         async move {
             leads.store(true, Ordering::Relaxed);
             metrics.set_leader(true);
-            Box::pin(lead(client, settings, metrics, readiness, stop)).await
+            second_after_a_sleep(Box::pin(lead(client, settings, metrics, readiness, stop))).await
         }
     };
     let working = async {
@@ -266,6 +268,11 @@ impl Context {
             pass_timeout: settings.pass_timeout,
             filled: tokio::sync::OnceCell::new(),
         }
+    }
+
+    fn is_known(&self, identity: &str) -> bool {
+        let Some((namespace, name)) = identity.split_once('/') else { return false };
+        self.shared.stores.identities.get(&ObjectRef::new(name).within(namespace)).is_some()
     }
 
     /// Waits for the first lists. One waits for all: `wait_until_ready` wakes only the last of several who wait for the
@@ -380,7 +387,12 @@ async fn attend(
     let (begun, name) = (Instant::now(), full_name(identity));
     let ended = pass_within_bounds(context, identity, now, work).await;
     let delay = next_delay(context, identity, &name, &ended, now);
-    context.history.set_due(&name, delay);
+    if ended.outcome == Outcome::LetGo {
+        context.history.forget(&name);
+    } else {
+        context.history.set_due(&name, delay);
+        context.history.forget_gone(context.shared.stores.identities.len(), |name| context.is_known(name));
+    }
     let took = begun.elapsed();
     context.metrics.pass(&name, &ended.outcome, took, standing(&ended, now));
     tracing::info!(
@@ -418,7 +430,10 @@ async fn pass_within_bounds(
     let result = match Box::pin(contain(bounded)).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => {
-            let message = format!("a pass took longer than {} s and was given up", limit.as_secs());
+            let throttled = context.shared.aws.known(&Access::of(&identity.spec)).await;
+            let throttled = throttled.is_some_and(|session| session.account.is_held_back());
+            let why = if throttled { "; AWS throttles this account, so calls are held back" } else { "" };
+            let message = format!("a pass took longer than {} s and was given up{why}", limit.as_secs());
             give_up(context, identity, Outcome::TimedOut, &message, now).await
         }
         Err(panic) => {

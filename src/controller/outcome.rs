@@ -300,7 +300,7 @@ pub const fn refused_is_conflict(refused: &RequestRefused) -> bool {
 
 const fn identity_refused_reason(refused: &IdentityRefused) -> &'static str {
     match refused {
-        IdentityRefused::WrongAccount { .. } => "WrongAccount",
+        IdentityRefused::WrongAccount { .. } | IdentityRefused::AccountChanged { .. } => "WrongAccount",
         IdentityRefused::DuplicateInfraName { .. } => "DuplicateInfraName",
         IdentityRefused::DuplicateIssuer { .. } => "DuplicateIssuer",
         IdentityRefused::BadSpec { .. } => "InvalidSpec",

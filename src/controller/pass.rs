@@ -95,9 +95,31 @@ impl Shared {
     /// What was changed a moment ago for a ClusterIdentity.
     pub fn settling_of(&self, identity: &ClusterIdentity, now: Timestamp) -> Settling {
         let mut all = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(recent) = all.get_mut(&full_name(identity)) else { return Settling::default() };
-        recent.settling.expire(now, self.settle_time);
-        recent.settling.clone()
+        let known = all.get_mut(&full_name(identity)).map(|recent| {
+            recent.settling.expire(now, self.settle_time);
+            recent.settling.clone()
+        });
+        drop(all);
+        let mut settling = known.unwrap_or_default();
+        if let Some(at) = self.changed_before(identity, now) {
+            settling.changed_unknown(at);
+            settling.expire(now, self.settle_time);
+        }
+        settling
+    }
+
+    /// When this replica began to act.
+    pub fn began(&self, now: Timestamp) -> Timestamp {
+        let age = jiff::SignedDuration::try_from(self.begun.elapsed()).unwrap_or(jiff::SignedDuration::MAX);
+        now.checked_sub(age).unwrap_or(Timestamp::MIN)
+    }
+
+    /// When another replica, or this one before a restart, last changed something in AWS.
+    fn changed_before(&self, identity: &ClusterIdentity, now: Timestamp) -> Option<Timestamp> {
+        let changed: Timestamp = identity.status.as_ref()?.last_changed_time.as_ref()?.parse().ok()?;
+        // The status has whole seconds.
+        let changed = changed.checked_add(Duration::from_secs(1)).ok()?;
+        (changed <= self.began(now)).then_some(changed)
     }
 
     /// When there was last something of a ClusterIdentity that reads may not show, if that is not long ago.
@@ -125,6 +147,7 @@ impl Shared {
         let mut all = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = all.entry(full_name(identity)).or_insert_with(|| Recent { settling: Settling::default(), at });
         recent.settling.may_have_made(Timestamp::now());
+        recent.settling.changed_unknown(Timestamp::now());
         recent.at = at;
     }
 
@@ -293,6 +316,7 @@ async fn look_and_act(
         shared.aws.open(&access),
     );
     let session = opened.map_err(Outcome::NoAccount)?;
+    gather::refuse_other_account(identity, &session.account.id).map_err(Outcome::Refused)?;
     let inputs = gather::inputs(identity, &session.account.id, keys, inputs, now);
     let refused_by_aws = shared.refused_by_aws(identity);
     let inputs = Inputs { pre_grants: checks::pre_grants(checks, identity), refused_by_aws, ..inputs };
@@ -303,7 +327,7 @@ async fn look_and_act(
     observed.keys_unread = keys_unread;
     let listed = observed.leftovers.roles.known().is_ok();
     let plan = plan(&desired, &observed, &prior);
-    shared.publisher.begin(identity, &plan).await.map_err(|error| {
+    shared.publisher.begin(identity, &desired, &plan).await.map_err(|error| {
         let fault = kubernetes::errors::fault("patch status", "a status", &error);
         Outcome::NotWritten(fault.class)
     })?;
@@ -335,6 +359,8 @@ impl Shared {
         let named = identities.iter().filter_map(|guarded| guarded.0.as_ref().ok());
         let prefixes = named.map(|identity| role_prefix(&identity.spec.infra_name).to_ascii_lowercase()).collect();
         session.account.keep_prefixes(&prefixes);
+        let named = identities.iter().filter_map(|guarded| guarded.0.as_ref().ok());
+        self.aws.keep(named.map(|identity| Access::of(&identity.spec))).await;
         let mut known = self.secrets.lock().await;
         if known.len() > MANY_GONE + 2 * self.stores.secrets.len() {
             known.retain(|key, _| self.stores.secret_version(&key.namespace, &key.name).is_some());
@@ -414,6 +440,7 @@ async fn look(
         secrets,
         fetched,
         keys_unread: None,
+        throttled: session.account.is_held_back(),
     }
 }
 

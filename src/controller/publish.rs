@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::status::{summarise, to_begin};
+use super::status::{granted_ahead, summarise, to_begin};
 use crate::api::cluster_identity::ManagementPolicy;
 use crate::api::credentials_request::RequestCondition;
 use crate::api::{
@@ -22,6 +22,7 @@ use crate::api::{
     UpgradeCheckStatus, conditions as types,
 };
 use crate::apply::Evidence;
+use crate::desired::Desired;
 use crate::kubernetes::secrets::FIELD_MANAGER;
 use crate::plan::{Plan, Step};
 
@@ -96,15 +97,17 @@ impl Publisher {
     /// Notes in the status that the issuer bucket is about to be created: whoever comes after a crash is to know whose the
     /// bucket is. Tags in the creating call would tell it too, but need `s3:TagResource`, and us-east-1 answers that call
     /// with yes for a bucket that the account has already.
-    pub async fn begin(&self, identity: &ClusterIdentity, plan: &Plan) -> Result<(), kube::Error> {
+    ///
+    /// Likewise roles that are made ahead of an upgrade: their UpgradeCheck may be gone by the time that someone comes.
+    pub async fn begin(&self, identity: &ClusterIdentity, desired: &Desired, plan: &Plan) -> Result<(), kube::Error> {
         let previous = identity.status.clone().unwrap_or_default();
-        let begun = to_begin(plan).filter(|begun| previous.begun_bucket.as_ref() != Some(begun));
-        match begun.filter(|_| plan.management == ManagementPolicy::Enforce) {
-            Some(begun) => {
-                self.write(identity, &ClusterIdentityStatus { begun_bucket: Some(begun.clone()), ..previous }).await
-            }
-            None => Ok(()),
+        let mut next = previous.clone();
+        if plan.management == ManagementPolicy::Enforce {
+            next.begun_bucket = to_begin(plan).cloned().or(next.begun_bucket);
         }
+        let ahead = granted_ahead(&previous.granted_ahead, desired, plan);
+        next.granted_ahead.extend(ahead.into_iter().filter(|role| !previous.granted_ahead.contains(role)));
+        if next == previous { Ok(()) } else { self.write(identity, &next).await }
     }
 
     /// Writes the status of a ClusterIdentity after a pass.

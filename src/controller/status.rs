@@ -141,6 +141,8 @@ pub fn after_pass(
         verified: verified(previous, evidence),
         begun_bucket: begun_bucket(previous, evidence.plan()),
         last_verified_time: previous.last_verified_time.clone(),
+        last_changed_time: last_changed_time(previous, evidence, now),
+        granted_ahead: granted_ahead(&previous.granted_ahead, desired, plan),
         conditions: conditions.out,
     };
     // The time alone is no change: an idle pass writes nothing.
@@ -211,11 +213,20 @@ fn overall(conditions: &mut Conditions<'_>, outcome: &Outcome, evidence: &Eviden
         Outcome::Verified => "issuer, roles and Secrets are as wanted".to_owned(),
         Outcome::Changed { writes } => format!("{writes} changes were made and are being verified"),
         Outcome::Pending { changes } => format!("{changes} changes are pending; managementPolicy is Observe"),
+        Outcome::TimedOut => no_time_left(evidence),
         _ => summarise(&problems(evidence, states)),
     };
     conditions
         .set(types::READY, Says { status: Some(*outcome == Outcome::Verified), reason, message: message.clone() });
     progress(conditions, outcome, &message);
+}
+
+/// What a pass says that had read everything when its time was nearly over.
+pub fn no_time_left(evidence: &Evidence) -> String {
+    format!(
+        "reading took so long that none of {} changes was begun; tried again soon: is AWS slow or throttling, or --pass-timeout too short?",
+        evidence.plan().steps.len()
+    )
 }
 
 fn progress(conditions: &mut Conditions<'_>, outcome: &Outcome, message: &str) {
@@ -438,6 +449,11 @@ fn permissions(conditions: &mut Conditions<'_>, evidence: &Evidence) {
 fn freshness(conditions: &mut Conditions<'_>, evidence: &Evidence) {
     let unread: Vec<&Fault> = evidence.plan().unreadable().filter(|fault| is_passing(fault.class)).collect();
     let says = match unread.first() {
+        None if evidence.plan().throttled => Says {
+            status: Some(true),
+            reason: fault_reason(FaultClass::Throttled),
+            message: "AWS was read within the interval; it throttles this account, so calls are held back".into(),
+        },
         None => Says { status: Some(true), reason: "Read", message: "AWS was read within the interval".into() },
         Some(fault) => Says {
             status: Some(false),
@@ -498,6 +514,39 @@ fn verified(previous: &ClusterIdentityStatus, evidence: &Evidence) -> BTreeMap<S
         }
     }
     verified
+}
+
+/// The roles that UpgradeChecks have made, or are about to make, for components that no request in force asks for. One that
+/// nobody asks for any more is remembered until it grants nothing.
+pub fn granted_ahead(previous: &[String], desired: &Desired, plan: &Plan) -> Vec<String> {
+    let was = |role: &str| previous.iter().any(|name| name.eq_ignore_ascii_case(role));
+    let in_force =
+        |role: &str| desired.wanted().any(|(_, w)| w.secret.is_some() && w.role.name.eq_ignore_ascii_case(role));
+    let gives = |subject: &Subject| {
+        let makes = |change: &Change| matches!(change, Change::CreateRole(_) | Change::PutInlinePolicy { .. });
+        desired.management == ManagementPolicy::Enforce
+            && plan.steps.iter().any(|step| step.subject == *subject && makes(&step.change))
+    };
+    let ahead = desired.wanted().filter(|(_, wanted)| wanted.secret.is_none());
+    let ahead = ahead.filter(|(id, wanted)| was(&wanted.role.name) || gives(&Subject::Role((*id).clone())));
+    let mut roles: BTreeSet<String> = ahead.map(|(_, wanted)| wanted.role.name.clone()).collect();
+    roles.extend(
+        previous
+            .iter()
+            .filter(|role| !in_force(role))
+            .filter(|role| {
+                let left_over = [Subject::LeftoverRole((*role).clone()), Subject::Leftovers];
+                desired.claims.roles.contains(&role.to_ascii_lowercase())
+                    || left_over.iter().any(|part| !plan.is_true(part))
+            })
+            .cloned(),
+    );
+    roles.into_iter().collect()
+}
+
+fn last_changed_time(previous: &ClusterIdentityStatus, evidence: &Evidence, now: Timestamp) -> Option<String> {
+    let changed = evidence.made().iter().any(|step| step.change.is_of_aws());
+    if changed { Some(seconds(now)) } else { previous.last_changed_time.clone() }
 }
 
 /// What is to be remembered of an issuer bucket that was begun: until it was seen to be right.

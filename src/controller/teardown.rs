@@ -39,7 +39,8 @@ pub async fn keep_finalizer(shared: &Shared, identity: &ClusterIdentity) -> Resu
 pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms) -> Result<Ended, kube::Error> {
     let now = terms.now;
     if !is_wanted(identity) {
-        return let_go(shared, identity, "spec keeps what it owns from being touched", now).await;
+        // Its requests keep what they have, and what their statuses say of it.
+        return release(shared, identity, "spec keeps what it owns from being touched").await;
     }
     // One that was refused has made nothing: all that it could name is its elder's.
     if let Err(refused) = gather::refuse_duplicate(&shared.stores, identity) {
@@ -73,11 +74,17 @@ async fn look_and_act(
     Terms { until, now, .. }: Terms,
 ) -> Result<Evidence, Outcome> {
     let session = shared.aws.open(&Access::of(&identity.spec)).map_err(Outcome::NoAccount).await?;
+    gather::refuse_other_account(identity, &session.account.id).map_err(Outcome::Refused)?;
     let name = full_name(identity);
     let doomed = desired::teardown(&name, &identity.spec, &session.account.id).map_err(Outcome::Refused)?;
     let observed = Box::pin(observe_teardown(&session, &doomed)).await;
     let secrets = shared.stores.secrets_of(&name);
-    let prior = Prior { settling: shared.settling_of(identity, now), ..gather::prior(identity, &[].into()) };
+    let mut settling = shared.settling_of(identity, now);
+    if shared.is_young() {
+        // What another replica, or this one before a crash, made a moment ago is not remembered here.
+        settling.may_have_made(shared.began(now));
+    }
+    let prior = Prior { settling, ..gather::prior(identity, &[].into()) };
     let plan = teardown(&doomed, &observed, &secrets, &prior);
     let evidence = carry_out(&Targets { aws: &session, cluster: Some(&shared.client), until: Some(until) }, plan).await;
     shared.remember_settling(identity, &evidence, Timestamp::now());
@@ -149,6 +156,10 @@ async fn let_go(
     now: Timestamp,
 ) -> Result<Ended, kube::Error> {
     tell_requests(shared, identity, now).await;
+    release(shared, identity, why).await
+}
+
+async fn release(shared: &Arc<Shared>, identity: &ClusterIdentity, why: &str) -> Result<Ended, kube::Error> {
     TEARDOWN.take_back(&shared.client, identity).await?;
     shared.forget(identity).await;
     shared.publisher.let_go_event(identity, why).await;
@@ -159,10 +170,13 @@ async fn let_go(
 impl Shared {
     /// How long to wait until a read surely shows all that was made; `None` when it does.
     fn unsettled(&self, identity: &ClusterIdentity, now: Timestamp) -> Option<Duration> {
-        // What another replica, or this one before a crash, made a moment ago is not remembered here.
         let young = self.settle_time.checked_sub(self.begun.elapsed()).filter(|left| !left.is_zero());
         let made = self.settling_of(identity, now).may_hide_something().then_some(Duration::from_secs(1));
         young.or(made)
+    }
+
+    fn is_young(&self) -> bool {
+        self.begun.elapsed() < self.settle_time
     }
 
     async fn forget(&self, identity: &ClusterIdentity) {

@@ -166,7 +166,11 @@ pub fn outcome(evidence: &Evidence, states: &[RequestState<'_>]) -> Outcome {
         return Outcome::Blocked;
     }
     if !plan.steps.is_empty() {
-        return Outcome::Pending { changes: plan.steps.len() };
+        return match evidence {
+            Evidence::Withheld(_) => Outcome::Pending { changes: plan.steps.len() },
+            // Nothing failed and nothing was made: there was no time left to begin.
+            Evidence::Applied(_) => Outcome::TimedOut,
+        };
     }
     if plan.obstacles.iter().any(|(_, obstacle)| matches!(obstacle, Obstacle::Settling(_))) {
         return Outcome::Settling;

@@ -49,6 +49,8 @@ pub struct Inputs {
     pub pre_grants: Vec<PreGrant>,
     /// Roles that AWS has refused with what was to be granted ahead, by fingerprint, with its words.
     pub refused_by_aws: BTreeMap<String, String>,
+    /// Names of roles that were made ahead of an upgrade, for components that no request in force asks for.
+    pub granted_ahead: BTreeSet<String>,
     /// The time, for the retirement of keys.
     pub now: Timestamp,
 }
@@ -78,6 +80,16 @@ pub enum IdentityRefused {
         actual: String,
         /// The account that the spec names.
         allowed: String,
+    },
+    /// The credentials belong to another account than what was made so far.
+    #[error(
+        "the AWS credentials belong to account {actual}, and what this ClusterIdentity has made is in account {before}: give it credentials of that account, or set spec.aws.accountID to {actual} to make everything there and leave the other account as it is"
+    )]
+    AccountChanged {
+        /// The account that the credentials belong to.
+        actual: String,
+        /// The account in which everything was made.
+        before: String,
     },
     /// Another ClusterIdentity makes the same names.
     #[error(
@@ -270,10 +282,11 @@ pub fn teardown(identity: &str, spec: &ClusterIdentitySpec, account: &str) -> Re
     })
 }
 
-/// A request that is refused keeps what it had; one that its release has removed does not.
+/// A request that is refused keeps what it had; one that its release has removed does not, nor one that has gone over to an
+/// older ClusterIdentity.
 fn claims(inputs: &Inputs) -> Claims {
     let mut claims = Claims::default();
-    for request in inputs.requests.iter().filter(|request| !request.tombstone) {
+    for request in inputs.requests.iter().filter(|request| !request.tombstone && request.claimed_by.is_none()) {
         let Ok(spec) = &request.spec else {
             claims.unknown.push(request.id.clone());
             continue;

@@ -363,15 +363,15 @@ impl Component<'_> {
         // No object has a name with a slash in it.
         let name = format!("{check}/{}.{}", self.secret.namespace, self.secret.name);
         let id = RequestId { namespace: namespace.into(), name };
-        let read = Arc::new(read);
-        let wanted = Wanted { role, secret: None, in_force: read.clone(), read, hold: self.hold() };
+        let (read, role_name) = (Arc::new(read), role.name.clone());
+        let wanted = Wanted { role, secret: None, in_force: read.clone(), read, hold: self.hold(&role_name) };
         requests.push(DesiredRequest { id, verdict: RequestVerdict::Wanted(Box::new(wanted)) });
         Ok(policies)
     }
 
-    /// A role of this name that no check remembers was made for something else; one that a check keeps, whose release
+    /// A role of this name that no check has made was made for something else; one that a check keeps, whose release
     /// cannot be read, must not lose what that one has granted.
-    fn hold(&self) -> Option<Hold> {
+    fn hold(&self, role: &str) -> Option<Hold> {
         let mut remembered = self.inputs.pre_grants.iter().filter_map(|grant| {
             let begun = grant.begun.get(self.secret).filter(|begun| !begun.policies.is_empty())?;
             Some((begun, grant.asks(self.secret).err()))
@@ -379,6 +379,7 @@ impl Component<'_> {
         let first = remembered.next();
         let kept = first.iter().copied().chain(remembered).find_map(|(begun, unread)| Some((begun, unread?)));
         match (first, kept) {
+            (None, _) if self.inputs.granted_ahead.contains(role) => None,
             (None, _) => Some(Hold::Existing),
             (Some(_), Some((begun, why))) => {
                 Some(Hold::Granted { policies: begun.policies.clone(), why: self.why(why) })

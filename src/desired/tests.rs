@@ -58,6 +58,7 @@ fn inputs_of(spec: ClusterIdentitySpec, requests: Vec<RequestInput>, pre_grants:
         trust_limit: None,
         pre_grants,
         refused_by_aws: BTreeMap::new(),
+        granted_ahead: BTreeSet::new(),
         keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(pem) }],
         remembered_keys: Vec::new(),
         requests,

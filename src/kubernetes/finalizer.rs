@@ -1,7 +1,7 @@
 //! The finalizers that keep our objects until what hangs on them is cleared away.
 
 use kube::api::{Patch, PatchParams};
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -32,7 +32,7 @@ impl Finalizer {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
     {
-        self.apply(client, object, &[self.name]).await
+        self.apply(client, object, &[self.name]).await.map(drop)
     }
 
     /// Takes the finalizer back. An object that is gone by now needs none.
@@ -40,7 +40,7 @@ impl Finalizer {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
     {
-        match self.apply(client, object, &[]).await {
+        match self.release(client, object).await {
             // An apply to what is not there would create it, which its uid forbids.
             Err(kube::Error::Api(status))
                 if matches!(status.code, 404 | 409 | 422) && is_gone(client, object).await =>
@@ -51,32 +51,61 @@ impl Finalizer {
         }
     }
 
-    async fn apply<K>(self, client: &Client, object: &K, finalizers: &[&str]) -> Result<(), kube::Error>
+    async fn release<K>(self, client: &Client, object: &K) -> Result<(), kube::Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
     {
-        let namespace = object.namespace().unwrap_or_default();
-        let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+        let left = self.apply(client, object, &[]).await?;
+        if !self.is_set(&left) {
+            return Ok(());
+        }
+        // An apply takes away only what its manager has set, and an object that was restored from a copy had the finalizer
+        // from whoever restored it. The resource version keeps another's finalizer that is set meanwhile.
+        let others: Vec<&String> = left.finalizers().iter().filter(|finalizer| *finalizer != self.name).collect();
+        let patch = json!({"metadata": {
+            "uid": object.uid(),
+            "resourceVersion": left.resource_version(),
+            "finalizers": others,
+        }});
+        let params = PatchParams { field_manager: Some(self.manager.to_owned()), ..PatchParams::default() };
+        api_of(client, object).patch_metadata(&object.name_any(), &params, &Patch::Merge(&patch)).await.map(drop)
+    }
+
+    async fn apply<K>(
+        self,
+        client: &Client,
+        object: &K,
+        finalizers: &[&str],
+    ) -> Result<PartialObjectMeta<K>, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
+    {
         let patch = json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
             "metadata": {
                 "name": object.name_any(),
-                "namespace": namespace,
+                "namespace": object.namespace().unwrap_or_default(),
                 "uid": object.uid(),
                 "finalizers": finalizers,
             },
         });
         let params = PatchParams::apply(self.manager).force();
-        api.patch_metadata(&object.name_any(), &params, &Patch::Apply(&patch)).await.map(drop)
+        api_of(client, object).patch_metadata(&object.name_any(), &params, &Patch::Apply(&patch)).await
     }
+}
+
+fn api_of<K>(client: &Client, object: &K) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Api::namespaced(client.clone(), &object.namespace().unwrap_or_default())
 }
 
 async fn is_gone<K>(client: &Client, object: &K) -> bool
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    let found = api.get_metadata_opt(&object.name_any()).await;
+    let found = api_of(client, object).get_metadata_opt(&object.name_any()).await;
     matches!(found, Ok(found) if found.as_ref().and_then(|found| found.metadata.uid.clone()) != object.uid())
 }

@@ -1,5 +1,6 @@
 //! The only room that talks to API servers outside the controller's watches.
 
+pub mod authentication;
 pub mod client;
 pub mod cloud_credential;
 pub mod errors;

@@ -55,6 +55,8 @@ pub struct Observed {
     pub fetched: Option<FetchedDocuments>,
     /// Why a source of signing keys could not be read, if that will pass.
     pub keys_unread: Option<Fault>,
+    /// Whether calls are held back, because AWS throttles the account.
+    pub throttled: bool,
 }
 
 /// The issuer bucket.

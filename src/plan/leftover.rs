@@ -26,11 +26,18 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, found: &Leftovers) {
         found.secrets.iter().filter(|secret| !desired.claims.secrets.contains(&secret.key)).collect();
     draft.orphans.extend(roles.iter().map(|role| format!("role/{}", role.name)));
     draft.orphans.extend(secrets.iter().map(|secret| format!("secret/{}", secret.key)));
-    if !delete || draft.orphans.is_empty() {
+    if !delete {
+        let ahead = &draft.prior.granted_ahead;
+        roles.retain(|role| role.own_policy && ahead.contains(&role.name));
+    }
+    if roles.is_empty() && (secrets.is_empty() || !delete) {
         return;
     }
     if let Some(unknown) = desired.claims.unknown.first() {
         return draft.obstruct(&Subject::Leftovers, Obstacle::ClaimUnknown(unknown.to_string()));
+    }
+    if !delete {
+        return roles.into_iter().for_each(|role| take_grants_back(draft, role));
     }
     // What others use stays, and says so. What was deleted a moment ago may be shown by reads for a while.
     let (used, unused): (Vec<_>, Vec<_>) = roles.into_iter().partition(|role| !role.others.is_empty());
@@ -50,6 +57,12 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, found: &Leftovers) {
     for role in unused {
         delete_role(draft, role);
     }
+}
+
+/// Takes back what was granted ahead of an upgrade to a role that is to be kept.
+fn take_grants_back(draft: &mut Draft, role: &Leftover) {
+    let change = Change::DeleteRolePolicy { role: role.name.clone() };
+    remove(draft, &Subject::LeftoverRole(role.name.clone()), change, Field::InlinePolicy);
 }
 
 /// Deletes a Secret. Kubernetes refuses when it is no longer the one that was looked at.

@@ -13,7 +13,7 @@ mod tests;
 pub mod upgrade;
 pub mod verification;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::api::cluster_identity::{Adoption, ManagementPolicy};
 use crate::desired::Desired;
@@ -36,6 +36,8 @@ pub struct Prior {
     pub settling: Settling,
     /// The fingerprint of an issuer bucket that was about to be created.
     pub begun_bucket: Option<String>,
+    /// Names of roles that were made ahead of an upgrade, for components that no request in force asks for.
+    pub granted_ahead: BTreeSet<String>,
 }
 
 /// A plan.
@@ -57,6 +59,8 @@ pub struct Plan {
     pub done_without: Vec<Fault>,
     /// What was changed a moment ago and this plan's reads did not show.
     pub settling: Settling,
+    /// Whether calls are held back, because AWS throttles the account.
+    pub throttled: bool,
     /// The subjects with steps or obstacles.
     busy: HashSet<Subject>,
 }
@@ -221,7 +225,8 @@ pub fn plan(desired: &Desired, observed: &Observed, prior: &Prior) -> Plan {
     }
     leftover::compare(&mut draft, desired, &observed.leftovers);
     let verification = verification::verify(desired, observed, &draft);
-    draft.finish(desired.management, verification, Some(desired))
+    let plan = draft.finish(desired.management, verification, Some(desired));
+    Plan { throttled: observed.throttled, ..plan }
 }
 
 impl Plan {
@@ -307,6 +312,7 @@ impl<'a> Draft<'a> {
             orphans: self.orphans,
             done_without: self.done_without,
             settling: Settling::default(),
+            throttled: false,
             busy: HashSet::new(),
         };
         let mut settling = self.prior.settling.clone();

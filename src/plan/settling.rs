@@ -20,6 +20,9 @@ pub struct Settling {
     changes: BTreeMap<Subject, Vec<Entry>>,
     /// When something was last tried of which nobody knows whether it was made: no answer said so.
     unanswered: Option<Timestamp>,
+    /// When something was last changed of which nobody here knows what it was: by the process before this one, or in a pass
+    /// that was given up.
+    unknown: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +51,13 @@ impl Settling {
     /// Notes that something may have been made, though no answer said so. It is tried again at once, but a read that does
     /// not show it proves nothing.
     pub fn may_have_made(&mut self, at: Timestamp) {
-        self.unanswered = Some(at);
+        self.unanswered = self.unanswered.max(Some(at));
+    }
+
+    /// Notes that something was changed of which nobody here knows what it was: what seems to be drift may be a read that is
+    /// older than that.
+    pub fn changed_unknown(&mut self, at: Timestamp) {
+        self.unknown = self.unknown.max(Some(at));
     }
 
     fn note(&mut self, step: &Step, at: Timestamp, in_doubt: bool) {
@@ -87,11 +96,19 @@ impl Settling {
             !entries.is_empty()
         });
         self.unanswered = self.unanswered.filter(|at| is_young(*at));
+        self.unknown = self.unknown.filter(|at| is_young(*at));
     }
 
     /// Whether something was made, or may have been, that a read may not show.
     pub fn may_hide_something(&self) -> bool {
         self.unanswered.is_some() || self.changes.values().flatten().any(|entry| !entry.change.is_deletion())
+    }
+
+    /// Whether a role was made, or may have been, that is not among those that were seen.
+    pub(super) fn may_hide_a_role(&self, is_seen: impl Fn(&str) -> bool) -> bool {
+        let mut changes = self.changes.values().flatten().map(|entry| &entry.change);
+        self.unanswered.is_some()
+            || changes.any(|made| matches!(made, Change::CreateRole(role) if !is_seen(&role.name)))
     }
 
     /// The roles of which a change was made that no read has shown, by name in lower case.
@@ -103,21 +120,24 @@ impl Settling {
     /// When the first of what is remembered is too old to matter.
     pub fn next_expiry(&self, after: Duration) -> Option<Timestamp> {
         let of_changes = self.changes.values().flatten().map(|entry| entry.at);
-        of_changes.chain(self.unanswered).min()?.checked_add(after).ok()
+        of_changes.chain(self.unanswered).chain(self.unknown).min()?.checked_add(after).ok()
     }
 
     /// Whether nothing is settling.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.unanswered.is_none()
+        self.changes.is_empty() && self.unanswered.is_none() && self.unknown.is_none()
     }
 
     /// Takes out of a plan what was done a moment ago, and says for whom it waits. What the plan does not ask for any more
     /// was seen; without `desired`, in a teardown, only what was deleted can be seen to be gone.
     pub(super) fn hold_back(&mut self, plan: &mut Plan, desired: Option<&Desired>) {
-        if self.changes.is_empty() {
+        if self.changes.is_empty() && self.unknown.is_none() {
             return;
         }
         let steps = std::mem::take(&mut plan.steps);
+        // A change that nobody remembers shows as drift to a read that does not know of it.
+        let outdated: HashSet<&Subject> =
+            steps.iter().filter(|step| self.may_be_outdated(step)).map(|step| &step.subject).collect();
         let unseen: HashSet<&Subject> =
             steps.iter().filter(|step| self.exists_unseen(step)).map(|step| &step.subject).collect();
         let in_doubt = |subject: &Subject| {
@@ -131,7 +151,9 @@ impl Settling {
             .collect();
         let mut held: BTreeMap<Subject, Vec<&'static str>> = BTreeMap::new();
         for step in &steps {
-            if anew.contains(&step.subject) {
+            if outdated.contains(&step.subject) && step.change.is_of_aws() {
+                held.entry(step.subject.clone()).or_default().push(step.change.name());
+            } else if anew.contains(&step.subject) {
                 plan.steps.push(step.clone());
             } else if in_doubt(&step.subject) || self.was_just_made(step) {
                 held.entry(step.subject.clone()).or_default().push(step.change.name());
@@ -168,6 +190,10 @@ impl Settling {
 
     fn entries(&self, subject: &Subject) -> &[Entry] {
         self.changes.get(subject).map_or(&[], Vec::as_slice)
+    }
+
+    fn may_be_outdated(&self, step: &Step) -> bool {
+        self.unknown.is_some() && step.cause == Cause::Drift && step.change.is_of_aws()
     }
 
     /// Whether a step would create what AWS said exists: it may be someone else's until a read shows it.

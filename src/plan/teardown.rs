@@ -14,9 +14,21 @@ pub fn teardown(teardown: &Teardown, observed: &ObservedTeardown, secrets: &[Lef
         delete_secret(&mut draft, secret);
     }
     roles(&mut draft, observed);
-    provider(&mut draft, teardown, &observed.provider);
-    bucket(&mut draft, teardown, &observed.bucket);
+    let hides_a_role = hides_a_role(prior, observed);
+    provider(&mut draft, teardown, &observed.provider, hides_a_role);
+    bucket(&mut draft, teardown, &observed.bucket, hides_a_role);
     draft.finish(ManagementPolicy::Enforce, Verification::NotYet, None)
+}
+
+/// What may have been made and is not seen.
+const UNSEEN_ROLES: &str = "CreateRole";
+
+/// Whether there may be roles that the listing does not show yet.
+fn hides_a_role(prior: &Prior, observed: &ObservedTeardown) -> bool {
+    let roles = observed.roles.known().map(Vec::as_slice).unwrap_or_default();
+    let is_seen =
+        |name: &str| roles.iter().any(|role| matches!(role, Seen::Known(role) if role.name.eq_ignore_ascii_case(name)));
+    prior.settling.may_hide_a_role(is_seen)
 }
 
 fn roles(draft: &mut Draft, observed: &ObservedTeardown) {
@@ -32,13 +44,16 @@ fn roles(draft: &mut Draft, observed: &ObservedTeardown) {
     }
 }
 
-fn provider(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<ObservedProvider>>) {
+fn provider(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<ObservedProvider>>, hides_a_role: bool) {
     let subject = Subject::Provider;
     match found.known() {
         Err(fault) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
         Ok(Some(found)) if found.tags.contains_key(&teardown.owner_tag) => {
             if draft.is_held() {
                 return draft.obstruct(&subject, Obstacle::WaitsFor("the roles"));
+            }
+            if hides_a_role {
+                return draft.obstruct(&subject, Obstacle::Settling(UNSEEN_ROLES.into()));
             }
             let arn = teardown.issuer.provider.arn.clone();
             remove(draft, &subject, Change::DeleteProvider { arn }, Field::Provider);
@@ -53,7 +68,7 @@ fn is_half_made(draft: &Draft, teardown: &Teardown, bucket: &DoomedBucket) -> bo
     empty && draft.was_begun(&teardown.issuer.bucket.fingerprint())
 }
 
-fn bucket(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<DoomedBucket>>) {
+fn bucket(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<DoomedBucket>>, hides_a_role: bool) {
     let (subject, name) = (Subject::Bucket, &teardown.issuer.bucket.name);
     match found.known() {
         // A bucket that was never seen to be ours, and that we may not look at, is another account's or region's.
@@ -63,6 +78,9 @@ fn bucket(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<DoomedBuck
         Ok(None) => {}
         // What does not carry our mark is not ours, unless we were about to make it and came no further.
         Ok(Some(bucket)) if !bucket.marked && !is_half_made(draft, teardown, bucket) => {}
+        Ok(Some(_)) if hides_a_role && !draft.is_held() => {
+            draft.obstruct(&subject, Obstacle::Settling(UNSEEN_ROLES.into()));
+        }
         Ok(Some(_)) if draft.is_held() => draft.obstruct(&subject, Obstacle::WaitsFor("the roles and the provider")),
         Ok(Some(bucket)) if bucket.versioned => {
             draft.obstruct(&subject, Obstacle::BucketVersioned(name.clone()));

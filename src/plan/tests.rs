@@ -3,7 +3,7 @@
 mod leftovers;
 mod settling;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -48,6 +48,7 @@ fn inputs(spec: ClusterIdentitySpec) -> Inputs {
         trust_limit: None,
         pre_grants: Vec::new(),
         refused_by_aws: BTreeMap::new(),
+        granted_ahead: BTreeSet::new(),
         keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(PEM.into()) }],
         remembered_keys: Vec::new(),
         requests,
@@ -68,6 +69,7 @@ fn empty(desired: &Desired) -> Observed {
         leftovers: nothing_left(),
         fetched: None,
         keys_unread: None,
+        throttled: false,
     }
 }
 
@@ -104,6 +106,7 @@ fn perfect(desired: &Desired) -> Observed {
             keys: fetched(&keys.document.body),
         }),
         keys_unread: None,
+        throttled: false,
     }
 }
 

@@ -337,3 +337,47 @@ fn an_external_id_without_a_role_is_refused_by_the_api_server() {
     }
     scene.cluster.apply_ok(&aws("{assumeRoleARN: \"arn:aws:iam::111111111111:role/path/x\"}"));
 }
+
+const HERE: Tenant = Tenant { account: "555555555555", cluster: "acc-here", external_id: "the-id-of-here" };
+const THERE: Tenant = Tenant { account: "666666666666", cluster: "acc-here", external_id: "the-id-of-there" };
+
+/// Another role to assume, and with it another account: nothing is made there before somebody names that account.
+#[test]
+fn an_account_that_nobody_named_is_not_followed() {
+    let mut accounts = Accounts::new("moves", &[HERE, THERE]);
+    let unnamed = |tenant: Tenant| {
+        format!("{{assumeRoleARN: \"{}\", externalID: \"{}\"}}", tenant.role_arn(), tenant.external_id)
+    };
+    accounts.apply(HERE, &unnamed(HERE), "");
+    accounts.start();
+    accounts.await_ready(HERE);
+
+    accounts.apply(THERE, &unnamed(THERE), "");
+    let message = eventually(SOON, "a refusal", || {
+        let object = accounts.scene.cluster.get_json(&["cid", HERE.cluster, "-n", &accounts.scene.name]);
+        condition_is(&object, "Stalled", "True")?;
+        Ok::<_, String>(said(&object, "Ready", "message"))
+    });
+    for part in [HERE.account, THERE.account, "spec.aws.accountID"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    assert!(THERE.roles(&accounts.model).is_empty() && accounts.model.providers(THERE.account).is_empty());
+    let secret = [
+        "get",
+        "secret",
+        "acc-here-a-creds",
+        "-n",
+        &accounts.scene.name,
+        "-o",
+        "go-template={{.data.credentials|base64decode}}",
+    ];
+    assert!(accounts.scene.cluster.kubectl_ok(&secret).contains(HERE.account), "the components keep their credentials");
+
+    // The bucket's name is taken as long as the old one is there.
+    accounts.apply(THERE, &aws_of(THERE, THERE.external_id), "");
+    eventually(SOON, "a role in the account that was named", || match THERE.roles(&accounts.model).len() {
+        1 => Ok(()),
+        other => Err(format!("{other} roles")),
+    });
+    assert_eq!(HERE.roles(&accounts.model).len(), 1, "the other account is left as it is");
+}

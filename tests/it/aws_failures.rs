@@ -215,9 +215,13 @@ fn when_aws_is_away_older_verdicts_stand_and_nothing_is_written() {
 
 #[test]
 fn when_something_else_answers_older_verdicts_stand_and_nothing_is_written() {
-    let page = "<html><title>502</title><h1>Bad gateway</h1></html>".to_owned();
-    let error = Kind::Status { code: 502, body: page, content_type: "text/html".to_owned() };
-    older_verdicts_stand("portal", [("a web page", Kind::Html), ("an error page", error)]);
+    let page = |code| {
+        let body = format!("<html><title>{code}</title><h1>Not what you look for</h1></html>");
+        Kind::Status { code, body, content_type: "text/html".to_owned() }
+    };
+    older_verdicts_stand("portal", [("a web page", Kind::Html), ("an error page", page(502))]);
+    // A proxy that knows no such page does not say that there is no such role, nor that somebody may not see it.
+    older_verdicts_stand("noportal", [("not found", page(404)), ("forbidden", page(403))]);
 }
 
 fn older_verdicts_stand(name: &str, faults: [(&str, Kind); 2]) {

@@ -1,7 +1,7 @@
 //! A ClusterIdentity is deleted: with `Delete` all that is its own goes in order, with `Retain` nothing does, and what is
 //! someone else's is never touched.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::adoption::{create_bucket, create_provider, tag_bucket};
 use super::ended::{
@@ -104,6 +104,42 @@ fn the_finalizer_comes_and_goes_with_the_policy() {
     await_gone(&scene);
     assert_eq!(scene.proxy.write_ops(), [""; 0]);
     assert_all_there(&scene, &["a"]);
+}
+
+/// An object that was restored from a copy carries the finalizer from whoever restored it, and not from us.
+#[test]
+fn a_finalizer_that_someone_else_has_set_is_taken_back_too() {
+    for (name, policy, goes) in [("end-copy", DELETE, true), ("end-kept", "", false)] {
+        let mut scene = Scene::new(name);
+        specify(&scene, policy);
+        let mut copy = scene.identity_object();
+        for field in ["resourceVersion", "uid", "creationTimestamp", "generation", "managedFields"] {
+            copy["metadata"].as_object_mut().unwrap().remove(field);
+        }
+        copy["metadata"]["finalizers"] = json!(["rolecall.dev/teardown", "example.org/mine"]);
+        scene.cluster.kubectl_ok(&["delete", "cid", name, "-n", name]);
+        scene.cluster.apply_ok(&copy.to_string());
+        scene.request("a");
+        scene.start_with(&SETTLED, &[]);
+        scene.await_condition("Ready", "True");
+        if !goes {
+            eventually(SOON, "our finalizer to be taken back", || match finalizers(&scene) {
+                found if found == ["example.org/mine"] => Ok(()),
+                found => Err(format!("{found:?}")),
+            });
+            continue;
+        }
+        scene.proxy.reset_counts();
+        delete(&scene);
+        eventually(SOON, "theirs to be left", || match finalizers(&scene) {
+            found if found == ["example.org/mine"] => Ok(()),
+            found => Err(format!("{found:?}")),
+        });
+        assert_all_gone(&scene, &["a"]);
+        let patch = r#"{"metadata":{"finalizers":[]}}"#;
+        scene.cluster.kubectl_ok(&["patch", "cid", name, "-n", name, "--type=merge", "-p", patch]);
+        await_gone(&scene);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIden
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 
-use super::{of_answer, of_call, scrub};
+use super::{of_call, scrub};
 use crate::observed::{Fault, FaultClass};
 
 /// How the SDK's provider for containers words an answer that is no success. It has no type for it.
@@ -74,7 +74,12 @@ fn said(cause: Cause<'_>) -> Option<(FaultClass, String)> {
         return of_call(error);
     }
     if let Some(status) = status(cause) {
-        return Some((of_answer(None, status, None).0, format!("HTTP {status} instead of credentials")));
+        let class = match status {
+            429 => FaultClass::Throttled,
+            500.. => FaultClass::Server,
+            _ => FaultClass::Credentials,
+        };
+        return Some((class, format!("HTTP {status} instead of credentials")));
     }
     is_silence(cause).then(|| (FaultClass::Network, scrub(&innermost(cause).to_string())))
 }

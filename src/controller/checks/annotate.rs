@@ -9,14 +9,22 @@ use super::super::pass::Shared;
 use super::status::{Annotated, Told};
 use crate::api::{UPGRADEABLE_FINALIZER, UpgradeCheck};
 use crate::apply::annotation::{Looked, look, make};
+use crate::kubernetes::authentication;
 use crate::kubernetes::errors::fault;
 use crate::kubernetes::finalizer::UPGRADEABLE;
 use crate::observed::Fault;
 use crate::plan::upgrade::annotation::Annotate;
 
 /// Keeps the CloudCredential in step, where the check asks for that. `ready` is `None` for a verdict of an older look, which
-/// is no reason to change anything; with `hands_off` nothing is written.
-pub async fn annotate(shared: &Shared, check: &UpgradeCheck, ready: Option<bool>, hands_off: bool) -> Told {
+/// is no reason to change anything; `issuer` is that of the cluster which the verdict is about; with `hands_off` nothing is
+/// written.
+pub async fn annotate(
+    shared: &Shared,
+    check: &UpgradeCheck,
+    issuer: &str,
+    ready: Option<bool>,
+    hands_off: bool,
+) -> Told {
     if !check.spec.annotate_cloud_credential {
         if !UPGRADEABLE.is_set(check) || hands_off {
             return Told::Nothing;
@@ -25,8 +33,15 @@ pub async fn annotate(shared: &Shared, check: &UpgradeCheck, ready: Option<bool>
     }
     let Some(ready) = ready else { return Told::AsBefore };
     let _turn = shared.annotating.lock().await;
+    let here = match authentication::issuer(&shared.client).await {
+        Ok(here) => here.filter(|_| ready),
+        Err(fault) if ready => return says_fault(&fault),
+        Err(_) => None,
+    };
+    // What is true of another cluster says nothing of this one.
+    let elsewhere = here.filter(|here| here.trim_end_matches('/') != issuer);
     let name = full_name(check);
-    let looked = match look(&shared.client, &name, &check.spec.release.version, ready).await {
+    let looked = match look(&shared.client, &name, &check.spec.release.version, ready && elsewhere.is_none()).await {
         Ok(Some(looked)) => looked,
         Ok(None) => return no_cloud_credential(),
         Err(fault) => return says_fault(&fault),
@@ -38,7 +53,10 @@ pub async fn annotate(shared: &Shared, check: &UpgradeCheck, ready: Option<bool>
             Err(fault) => return says_fault(&fault),
         }
     }
-    in_words(&looked.what, &check.spec.release.version, hands_off)
+    match elsewhere {
+        Some(here) => other_cluster(&here, issuer),
+        None => in_words(&looked.what, &check.spec.release.version, hands_off),
+    }
 }
 
 /// Whether it was done: what is set has to be withdrawn one day, so the check must be there, as it was, and wait for that.
@@ -98,6 +116,13 @@ fn says_fault(fault: &Fault) -> Told {
 fn no_cloud_credential() -> Told {
     let message = "the cluster that Rolecall runs on has no CloudCredential named cluster (operator.openshift.io/v1)";
     says(None, "NoCloudCredential", message.into())
+}
+
+fn other_cluster(here: &str, issuer: &str) -> Told {
+    let message = format!(
+        "the verdict is about the cluster with the issuer {issuer}, and Rolecall runs on one with the issuer {here:?} (authentication.config.openshift.io cluster): set the annotation on that cluster by what this check says"
+    );
+    says(Some(false), "OtherCluster", message)
 }
 
 fn in_words(what: &Annotate, version: &str, hands_off: bool) -> Told {

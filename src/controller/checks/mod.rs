@@ -24,6 +24,7 @@ use crate::aws::Session;
 use crate::aws::granted::{GrantedRole, granted_roles, roles_with_more};
 use crate::aws::simulate::simulate;
 use crate::aws::snapshot::Freshness;
+use crate::desired::issuer::desired_issuer;
 use crate::desired::pregrant::{Begun, Fate, PreGrant, Targets};
 use crate::desired::request::{ReadRequest, RequestId};
 use crate::desired::secret::SecretKey;
@@ -398,8 +399,9 @@ async fn publish(
     now: Timestamp,
 ) -> Result<(), kube::Error> {
     let observes = identity.spec.management_policy == ManagementPolicy::Observe;
+    let issuer = desired_issuer(&identity.spec, "").url;
     let next = status::after_look(check, look, ahead, Told::AsBefore, now);
-    let told = Box::pin(annotate(shared, check, status::says_ready(&next.conditions), observes)).await;
+    let told = Box::pin(annotate(shared, check, &issuer, status::says_ready(&next.conditions), observes)).await;
     let next = status::after_look(check, look, ahead, told, now);
     shared.publisher.check(check, &next).await
 }
@@ -451,7 +453,7 @@ async fn tend(shared: &Shared, check: &UpgradeCheck, now: Timestamp) -> Result<(
         Some(Err(invalid)) => format!("the ClusterIdentity {identity} cannot be read: {}", invalid.error),
         None => format!("there is no ClusterIdentity {identity} in this namespace"),
     };
-    let told = Box::pin(annotate(shared, check, Some(false), false)).await;
+    let told = Box::pin(annotate(shared, check, "", Some(false), false)).await;
     let next = status::after_look(check, &gone(&message), &Ahead::default(), told, now);
     shared.publisher.check(check, &next).await
 }

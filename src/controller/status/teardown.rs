@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::super::outcome::{DELETING, Outcome};
-use super::{Conditions, Says, freshness, permissions, problems, progress, summarise};
+use super::{Conditions, Says, freshness, no_time_left, permissions, problems, progress, summarise};
 use crate::api::{ClusterIdentityStatus, TEARDOWN_FINALIZER, conditions as types};
 use crate::apply::Evidence;
 
@@ -18,6 +18,7 @@ pub fn during_teardown(
     let problems = problems(evidence, &[]);
     let message = match (outcome, problems.is_empty()) {
         (Outcome::Changed { writes }, true) => format!("{writes} parts were deleted and are being verified"),
+        (Outcome::TimedOut, true) => in_the_way(&no_time_left(evidence)),
         (_, true) => "what carries the cluster's mark is being deleted".to_owned(),
         (_, false) => in_the_way(&summarise(&problems)),
     };

@@ -38,7 +38,7 @@ fn a_stale_read_makes_nothing_twice_and_is_no_drift() {
     role.description = "by hand".into();
     altered.roles.insert(wanted.role.name.clone(), Seen::Known(Some(role)));
     let verified = BTreeMap::from([(Subject::Role(id.clone()), wanted.role.fingerprint())]);
-    let drifted = plan(&desired, &altered, &Prior { settling: seen.settling, verified, begun_bucket: None });
+    let drifted = plan(&desired, &altered, &Prior { settling: seen.settling, verified, ..Prior::default() });
     assert_eq!((drifted.steps.len(), drifted.drift().count()), (1, 1));
 }
 
@@ -50,7 +50,7 @@ fn a_change_that_was_seen_and_undone_in_another_way_is_drift_at_once() {
     let seen = plan(&after, &perfect(&after), &prior);
     assert!(seen.steps.is_empty() && seen.obstacles.is_empty());
     let verified = after.wanted().map(|(id, w)| (Subject::Role(id.clone()), w.role.fingerprint())).collect();
-    let prior = Prior { settling: seen.settling, verified, begun_bucket: None };
+    let prior = Prior { settling: seen.settling, verified, ..Prior::default() };
     // As it was before the change: a replica that lags.
     let stale = plan(&after, &perfect(&before), &prior);
     assert_eq!((stale.steps.len(), stale.drift().count()), (0, 0));
@@ -138,7 +138,7 @@ fn what_is_made_anew_gets_all_that_belongs_to_it() {
     assert_eq!(put_back.steps.len(), 1);
     let seen = plan(&desired, &perfect(&desired), &all_made(&put_back, 0));
     let verified = BTreeMap::from([(Subject::Role(id.clone()), wanted.role.fingerprint())]);
-    let gone = plan(&desired, &without(None), &Prior { settling: seen.settling, verified, begun_bucket: None });
+    let gone = plan(&desired, &without(None), &Prior { settling: seen.settling, verified, ..Prior::default() });
     let names: Vec<&str> = gone.steps.iter().map(|step| step.change.name()).collect();
     assert_eq!(names, ["CreateRole", "PutInlinePolicy"]);
     assert_eq!(gone.drift().count(), 2);

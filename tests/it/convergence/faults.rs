@@ -199,3 +199,27 @@ fn answers_that_are_lost_while_reads_lag_are_got_over() {
     let lost = [1, 3, 12].map(|times| Kind::Fault { trouble: Trouble::LoseAnswer, times });
     all_converge(&at_every_call(&lost, &[20]));
 }
+
+/// Reads that take all the time of a pass leave none for changes: nothing is begun, the pass has timed out, and the next one
+/// comes soon.
+#[test]
+fn a_pass_that_has_no_time_left_begins_nothing_and_is_tried_again_soon() {
+    for deleted in [false, true] {
+        in_paused_time(async {
+            let mut life = at_beginning_of(if deleted { Stretch::Teardown } else { Stretch::FirstRun }).await;
+            let before = life.model.inventory();
+            life.model.add_rule(Rule::always("*", Trouble::Delay(Duration::from_secs(2))));
+            life.operator.time_to_begin = Some(Duration::from_secs(1));
+            for soonest in [1, 2, 4].map(Duration::from_secs) {
+                let ended = life.pass(deleted).await.expect("alive");
+                assert_eq!(ended.outcome, Outcome::TimedOut, "{:?}", ended.told);
+                assert!((soonest..soonest * 2).contains(&ended.delay), "{:?}", ended.delay);
+                life.stored.status = ended.status;
+            }
+            assert_eq!(life.model.inventory(), before);
+            life.model.clear_rules();
+            let end = if deleted { Outcome::LetGo } else { Outcome::Verified };
+            life.until(&end, deleted).await.expect("all is well again");
+        });
+    }
+}

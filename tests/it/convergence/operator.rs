@@ -1,7 +1,7 @@
 //! The operator as the controller drives it, without Kubernetes: passes, their delays, and what each leaves behind for
 //! the next one. What a process remembers is apart from what Kubernetes keeps, since a process may die.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ pub struct Status {
     pub keys: Vec<RememberedKey>,
     /// Written in the midst of a pass.
     pub begun_bucket: Arc<Mutex<Option<String>>>,
+    pub last_changed: Option<Timestamp>,
 }
 
 /// A process, as long as it lives.
@@ -54,6 +55,8 @@ pub struct Operator {
     changed: Option<Instant>,
     /// Whether passes are made because they are due, and not because something has happened.
     pub due: bool,
+    /// How long after its beginning a pass begins changes.
+    pub time_to_begin: Option<Duration>,
 }
 
 /// What came of a pass.
@@ -100,6 +103,7 @@ impl Operator {
             unsettled: 0,
             changed: None,
             due: false,
+            time_to_begin: None,
         }
     }
 
@@ -110,7 +114,7 @@ impl Operator {
             Ok((desired, evidence)) => {
                 let states = states(&desired, &evidence);
                 let outcome = outcome(&evidence, &states);
-                let status = status_after(&stored.status, &desired, &evidence);
+                let status = status_after(&stored.status, &desired, &evidence, self.now());
                 self.ended(stored, outcome, status, Some(&evidence))
             }
         }
@@ -142,17 +146,19 @@ impl Operator {
     pub fn timed_out(&mut self, stored: &Stored) -> Ended {
         let now = self.now();
         self.settling.may_have_made(now);
+        self.settling.changed_unknown(now);
         self.ended(stored, Outcome::TimedOut, stored.status.clone(), None)
     }
 
     async fn look_and_act(&mut self, stored: &Stored) -> Result<(Desired, Evidence), Fault> {
+        let until = self.time_to_begin.map(|time| Instant::now() + time);
         let session = self.session(stored).await?;
         let desired = desire(&self.inputs(stored, &session)).expect("a spec in order");
-        let prior = prior_of(&stored.status, self.settled());
+        let prior = prior_of(&stored.status, self.settled(&stored.status));
         let observed = Box::pin(self.look(stored, &session, &desired, &prior)).await;
         let plan = plan(&desired, &observed, &prior);
         begin(stored, &plan);
-        let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None, until: None }, plan)).await;
+        let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None, until }, plan)).await;
         self.settling = evidence.settling(self.now());
         if !self.settling.is_empty() {
             self.changed = Some(Instant::now());
@@ -161,14 +167,19 @@ impl Operator {
     }
 
     async fn look_and_tear_down(&mut self, stored: &Stored) -> Result<Evidence, Fault> {
+        let until = self.time_to_begin.map(|time| Instant::now() + time);
         let session = self.session(stored).await?;
         let doomed = desired_teardown("prod/prod-eu", &stored.wish.spec, &session.account.id).expect("our account");
         let observed = Box::pin(observe_teardown(&session, &doomed)).await;
         let mut status = stored.status.clone();
         status.verified.retain(|subject, _| subject.request().is_none());
-        let prior = prior_of(&status, self.settled());
+        let mut settling = self.settled(&status);
+        if self.begun.elapsed() < SETTLE_TIME {
+            settling.may_have_made(self.began());
+        }
+        let prior = prior_of(&status, settling);
         let plan = plan_teardown(&doomed, &observed, &[], &prior);
-        let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None, until: None }, plan)).await;
+        let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None, until }, plan)).await;
         self.settling = evidence.settling(self.now());
         Ok(evidence)
     }
@@ -185,6 +196,7 @@ impl Operator {
             trust_limit: None,
             pre_grants: Vec::new(),
             refused_by_aws: BTreeMap::new(),
+            granted_ahead: BTreeSet::new(),
             keys: vec![KeySource { origin: "Secret signer".to_owned(), pem: Ok(PEM.to_owned()) }],
             remembered_keys: stored.status.keys.clone(),
             requests: stored.wish.requests.clone(),
@@ -213,6 +225,7 @@ impl Operator {
             secrets: BTreeMap::new(),
             fetched,
             keys_unread: None,
+            throttled: session.account.is_held_back(),
         }
     }
 
@@ -236,10 +249,19 @@ impl Operator {
         Timestamp::try_from(self.model.clock().date(Instant::now())).expect("a date")
     }
 
-    fn settled(&mut self) -> Settling {
+    fn began(&self) -> Timestamp {
+        Timestamp::try_from(self.model.clock().date(self.begun)).expect("a date")
+    }
+
+    fn settled(&mut self, status: &Status) -> Settling {
         let now = self.now();
         self.settling.expire(now, SETTLE_TIME);
-        self.settling.clone()
+        let mut settling = self.settling.clone();
+        if let Some(changed) = status.last_changed.filter(|changed| *changed <= self.began()) {
+            settling.changed_unknown(changed);
+            settling.expire(now, SETTLE_TIME);
+        }
+        settling
     }
 
     /// How long to wait until a read surely shows all that was made; as the controller's teardown has it.
@@ -273,7 +295,7 @@ fn begin(stored: &Stored, plan: &Plan) {
 
 fn prior_of(status: &Status, settling: Settling) -> Prior {
     let begun_bucket = status.begun_bucket.lock().expect("nobody panicked").clone();
-    Prior { verified: status.verified.clone(), settling, begun_bucket }
+    Prior { verified: status.verified.clone(), settling, begun_bucket, ..Prior::default() }
 }
 
 fn told(evidence: &Evidence) -> Vec<String> {
@@ -286,12 +308,15 @@ fn told(evidence: &Evidence) -> Vec<String> {
 }
 
 /// What the controller writes into the statuses after a pass.
-fn status_after(before: &Status, desired: &Desired, evidence: &Evidence) -> Status {
+fn status_after(before: &Status, desired: &Desired, evidence: &Evidence, now: Timestamp) -> Status {
     let plan = evidence.plan();
     if plan.steps.is_empty() && plan.unreadable().next().is_some() {
         return before.clone();
     }
     let mut status = before.clone();
+    if evidence.made().iter().any(|step| step.change.is_of_aws()) {
+        status.last_changed = Some(now);
+    }
     let seen_right = plan.fingerprints.iter().filter(|(subject, _)| plan.is_true(subject));
     status.verified.extend(seen_right.map(|(subject, fingerprint)| (subject.clone(), fingerprint.clone())));
     if plan.is_true(&Subject::Bucket) {

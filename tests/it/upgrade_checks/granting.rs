@@ -113,6 +113,60 @@ fn what_was_granted_ahead_goes_with_the_check() {
     assert_eq!(granted(&role), asked(find(&requests("upgone", "4.16"), MACHINE_API)));
 }
 
+/// `Retain` keeps a role that was made ahead, but not what it grants; and another check may take it over.
+#[test]
+fn under_retain_a_role_that_was_made_ahead_grants_nothing_after_its_check() {
+    let scene = cluster_at("upkept", "4.16", "");
+    let role = "upkept-upkept-new-new-creds";
+    let release = |action: &str| {
+        let new = json!({
+            "apiVersion": "cloudcredential.openshift.io/v1", "kind": "CredentialsRequest",
+            "metadata": {"name": "new", "namespace": "x"},
+            "spec": {
+                "secretRef": {"name": "new-creds", "namespace": "upkept-new"}, "serviceAccountNames": ["new"],
+                "providerSpec": {
+                    "apiVersion": "cloudcredential.openshift.io/v1", "kind": "AWSProviderSpec",
+                    "statementEntries": [{"effect": "Allow", "action": [action], "resource": "*"}],
+                },
+            },
+        });
+        manifests("upkept", "4.16") + &format!("\n---\n{new}\n")
+    };
+    let grants = |wanted: &[&str]| {
+        eventually(SOON, &format!("{role} to grant {wanted:?}"), || {
+            let grants = aws_state::role(role).is_some_and(|live| !live.inline.is_empty());
+            let found = if grants { granted(role) } else { BTreeSet::new() };
+            if found.iter().eq(wanted) { Ok(()) } else { Err(format!("{found:?}")) }
+        });
+    };
+    config_map(&scene, "next", &release("s3:GetObject"));
+    scene.cluster.apply_ok(&check(&scene, "next", from_map("next"), json!({"action": "PreGrant"})).to_string());
+    await_check(&scene, "next", "UpgradeReady", "True");
+    grants(&["s3:GetObject"]);
+    assert_eq!(scene.identity_object()["status"]["grantedAhead"], json!([role]));
+
+    scene.cluster.kubectl_ok(&["delete", "upc", "next", "-n", "upkept"]);
+    grants(&[]);
+    assert!(aws_state::role_names().contains(&role.to_owned()), "Retain keeps the role");
+    scene.await_condition("OrphanedCloudResource", "True");
+    scene.await_condition("Ready", "True");
+    eventually(SOON, "it to be forgotten", || match &scene.identity_object()["status"]["grantedAhead"] {
+        Value::Null => Ok(()),
+        ahead => Err(ahead.to_string()),
+    });
+
+    // One check goes, and another, of a release that asks for something else, comes in the same moment.
+    for (check_name, map, action) in [("again", "more", "s3:PutObject"), ("last", "most", "s3:DeleteObject")] {
+        config_map(&scene, map, &release(action));
+        let object = check(&scene, check_name, from_map(map), json!({"action": "PreGrant"}));
+        scene.cluster.kubectl_ok(&["delete", "upc", "--all", "-n", "upkept", "--wait=false"]);
+        scene.cluster.apply_ok(&object.to_string());
+        await_check(&scene, check_name, "UpgradeReady", "True");
+        grants(&[action]);
+        scene.await_condition("Ready", "True");
+    }
+}
+
 #[test]
 fn what_is_in_force_is_never_harmed_by_what_is_to_come() {
     let scene = cluster_at("upharm", "4.16", "");

@@ -7,6 +7,7 @@
 //! The judgement is sound: what is called [`Verdict::Covered`] is allowed, request by request, by the reference
 //! ([`super::evaluation`]). Policy variables and layers that cannot be read are never guessed at.
 
+mod contradiction;
 mod implication;
 mod layers;
 #[cfg(test)]

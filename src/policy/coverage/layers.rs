@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::contradiction::contradict;
 use super::implication::{implies, in_words};
 use super::{Granted, Reason, Required, Source, Verdict};
 use crate::policy::automaton::{Glob, Language};
@@ -121,6 +122,9 @@ impl<'a> Statements<'a> {
             }
         };
         for (number, statement) in (1..).zip(&document.statements) {
+            if statement.effect == Effect::Deny && contradict(self.asked, &statement.conditions) {
+                continue; // it denies nothing of what is asked for
+            }
             let place = Place { source: &source.name, number };
             let knows_variables = document.version == Version::V2012;
             // What looks like a variable is plain text to the older version, and so not the variable that is asked for.

@@ -221,6 +221,11 @@ impl Language {
         let globs: Vec<Glob> = self.globs.iter().filter(meets).cloned().collect();
         (self.inverted || !globs.is_empty()).then_some(Self { inverted: self.inverted, globs })
     }
+
+    /// Whether a text is in it. Of a pattern: whether all its texts surely are, where the language is not inverted.
+    pub(super) fn includes(&self, inner: &Glob) -> bool {
+        self.globs.iter().any(|glob| glob.includes(inner)) != self.inverted
+    }
 }
 
 /// Texts that the same languages match.

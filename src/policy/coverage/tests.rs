@@ -175,14 +175,56 @@ fn a_finding_names_the_statement_and_an_example() {
         r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"},{"Effect":"Deny","Action":"s3:DeleteBucket","Resource":"arn:aws:s3:::b"}"#,
     );
     let finding = one(required(&["s3:Delete*"], "*", ""), &policy);
-    assert_eq!(finding.reason.to_string(), "statement 2 of inline policy p denies it");
-    assert_eq!(finding.example, Some(("s3:deletebucket".into(), "arn:aws:s3:::b".into())));
+    assert_eq!(finding.reason.to_string(), "statement 2 of inline policy p denies s3:DeleteBucket on arn:aws:s3:::b");
+    assert_eq!(finding.example, Some(("s3:DeleteBucket".into(), "arn:aws:s3:::b".into())));
     let finding = one(required(&["kms:ReEncrypt*"], "*", ""), &policy);
     assert_eq!((finding.action.as_str(), finding.reason), ("kms:ReEncrypt*", Reason::NoStatement));
     let finding =
         one(required(&["s3:GetObject"], "*", ""), &granted(r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"}"#));
     assert_eq!(finding.reason.to_string(), "allowed by statement 1 of inline policy p");
     assert_eq!(finding.example, None);
+}
+
+#[test]
+fn all_that_is_denied_inside_of_a_pattern_is_named_as_the_statements_spell_it() {
+    let all = r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"}"#;
+    let deny = |actions: &str| format!(r#"{{"Effect":"Deny","Action":{actions},"Resource":"*"}}"#);
+    let of = |action: &str, denials: &[String]| {
+        let finding = one(required(&[action], "*", ""), &granted(&format!("{all},{}", denials.join(","))));
+        assert_eq!((finding.verdict, finding.action.as_str()), (Verdict::Missing, action), "{finding:?}");
+        (finding.reason.to_string().replace(" of inline policy p", ""), finding.example.map(|(action, _)| action))
+    };
+    let two = deny(r#"["s3:DeleteBucket","s3:DeleteObject","s3:PutObject","S3:deletebucket"]"#);
+    let says = |text: &str, example: &str| (text.to_owned(), Some(example.to_owned()));
+    let both = says("statement 2 denies s3:DeleteBucket, s3:DeleteObject", "s3:DeleteBucket");
+    assert_eq!(of("s3:Delete*", std::slice::from_ref(&two)), both);
+    // Patterns are named, too, and across statements; what reaches further is not a part.
+    assert_eq!(
+        of("s3:Delete*", &[deny(r#""s3:DeleteB*""#), deny(r#"["s3:DeleteO*","s3:Get*","s3:D*x"]"#)]).0,
+        "statement 2 denies s3:DeleteB*; statement 3 denies s3:DeleteO*"
+    );
+    assert_eq!(of("s3:Delete*", &[deny(r#""s3:*Bucket""#)]), says("statement 2 denies it", "s3:DeleteBucket"));
+    let many: Vec<String> = (0..7).map(|n| format!(r#""s3:DeleteN{n}""#)).collect();
+    assert_eq!(
+        of("s3:Delete*", &[deny(&format!("[{}]", many.join(",")))]).0,
+        "statement 2 denies s3:DeleteN0, s3:DeleteN1, s3:DeleteN2, s3:DeleteN3, s3:DeleteN4; 2 more are denied"
+    );
+    // The whole needs no names.
+    assert_eq!(of("s3:Delete*", &[deny(r#"["s3:DeleteBucket","s3:*"]"#)]), ("statement 2 denies it".into(), None));
+    // What the request denies itself is not missing.
+    let own = Required { effect: Effect::Deny, ..required(&["s3:DeleteBucket"], "*", "") };
+    let finding = judge(&[required(&["s3:Delete*"], "*", ""), own], &granted(&format!("{all},{two}"))).remove(0);
+    assert_eq!(finding.reason.to_string(), "statement 2 of inline policy p denies s3:DeleteObject");
+    assert_eq!(finding.example.unwrap().0, "s3:DeleteObject");
+}
+
+#[test]
+fn an_example_of_what_nothing_allows_is_spelt_as_the_request_spells_it() {
+    let policy = granted(r#"{"Effect":"Allow","Action":"s3:GETO*","Resource":"*"}"#);
+    let finding = one(required(&["s3:GetO*", "s3:Get*"], "*", ""), &policy);
+    assert_eq!(finding.verdict, Verdict::Covered);
+    let finding = one(required(&["s3:Get*"], "*", ""), &policy);
+    assert_eq!((finding.reason, finding.example.unwrap().0.as_str()), (Reason::NoStatement, "s3:Get"));
 }
 
 #[test]

@@ -6,6 +6,8 @@
 //! decide whether some of them cover everything is as hard as tautology), so there is a limit on what is looked at.
 //! A pattern that a text has left behind is followed no further: of a thousand names, hardly one is.
 
+mod shared;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::RangeInclusive;

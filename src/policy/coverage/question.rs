@@ -55,7 +55,7 @@ impl<'s, 'a> Question<'s, 'a> {
 
     /// The worst that the statements come to, why, and an example where it is not the whole that this concerns.
     pub(super) fn answer(&self) -> (Verdict, Reason, Option<Example>) {
-        let worst = self.at_once().unwrap_or_else(|| self.of_every_kind());
+        let worst = self.at_once().unwrap_or_else(|| self.with_denials());
         let reason = match worst.reason {
             Reason::Denied(by) if worst.example.is_some() => self.denied_in_part(by),
             other => other,
@@ -75,6 +75,26 @@ impl<'s, 'a> Question<'s, 'a> {
     fn matching(&self, action: &Glob, resource: &Glob) -> Judged<'a> {
         let all = self.concerned.iter().filter(|one| one.actions.includes(action) && one.resources.includes(resource));
         self.statements.evaluate(&all.map(|one| one.ready).collect::<Vec<_>>())
+    }
+
+    /// The verdict where the texts may have to be told apart. What is surely denied, as a whole or in a part of which something
+    /// is allowed, is missing without that; and it is where they cannot be told apart.
+    fn with_denials(&self) -> Worst<'a> {
+        let Some(denial) = self.sure_denial() else { return self.of_every_kind() };
+        if denial.example.is_none() || self.is_allowed_in_part() {
+            return denial;
+        }
+        let worst = self.of_every_kind();
+        if worst.verdict == Verdict::Missing { worst } else { denial }
+    }
+
+    /// Whether something of what is asked for is surely not missing.
+    fn is_allowed_in_part(&self) -> bool {
+        let allowed = |(action, resource): &Example| {
+            let judged = self.matching(&Glob::new(action), &Glob::new(resource));
+            judged.verdict < Verdict::Missing && !judged.exempt
+        };
+        self.plain_texts().iter().any(allowed)
     }
 
     /// The verdict on the worst kind of texts, told apart by which statements match them.
@@ -153,10 +173,15 @@ impl<'s, 'a> Question<'s, 'a> {
     /// Texts of what is asked for that the fewest patterns match: with nothing, and with a character that no pattern names,
     /// in the place of each star.
     fn plain_texts(&self) -> [Example; 2] {
+        let other = self.unnamed();
+        ["", &other.to_string()].map(|star| (self.asked.text(star, other), self.wanted.text(star, other)))
+    }
+
+    /// A character that no pattern names.
+    pub(super) fn unnamed(&self) -> char {
         let mut globs = vec![&self.asked, &self.wanted];
         globs.extend(self.concerned.iter().flat_map(|one| one.actions.globs.iter().chain(&one.resources.globs)));
-        let other = unnamed_by(&globs);
-        ["", &other.to_string()].map(|star| (self.asked.text(star, other), self.wanted.text(star, other)))
+        unnamed_by(&globs)
     }
 }
 

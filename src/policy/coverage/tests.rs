@@ -310,6 +310,44 @@ fn a_variable_that_is_asked_for_stands_for_anything_it_may_be() {
     }
 }
 
+/// Patterns whose texts are too many to be told apart: that the one meets the other is plain.
+#[test]
+fn what_is_surely_denied_is_missing_however_hard_the_patterns_are() {
+    let hard = |letter: char| format!("*{letter}").repeat(500) + "*";
+    let allow = r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#;
+    let on = |denials: &str| granted(&format!("{allow},{denials}"));
+    let deny =
+        |action: &str, resource: &str| format!(r#"{{"Effect":"Deny","Action":"{action}","Resource":"{resource}"}}"#);
+    let meets = |finding: &Finding, action: &str, resource: &str| {
+        let (on_action, on_resource) = finding.example.clone().unwrap();
+        matches(action, &on_action.to_lowercase()) && matches(resource, &on_resource)
+    };
+    let asked = required(&["s3:Get*"], &hard('a'), "");
+    for (action, resource) in [("s3:GetObject", hard('b')), ("*", hard('b')), ("s3:*t*", "*ab*".into())] {
+        let finding = one(asked.clone(), &on(&deny(action, &resource)));
+        assert_eq!(finding.verdict, Verdict::Missing, "{action}");
+        assert!(meets(&finding, "s3:get*", &hard('a')) && meets(&finding, &action.to_lowercase(), &resource));
+    }
+    // All of it is denied.
+    let finding = one(asked.clone(), &on(&deny("s3:*", "*a*")));
+    assert_eq!((finding.verdict, finding.example), (Verdict::Missing, None));
+    // What nothing allows is not a part, however it is denied.
+    let finding = one(required(&["s3:Get*"], "*", ""), &granted(&deny("s3:GetObject", "*")));
+    assert_eq!((finding.verdict, finding.example), (Verdict::Missing, None));
+    // A condition, or what the request denies itself, leaves it open.
+    let conditional = deny("s3:*", &hard('b')).replace('}', r#","Condition":{"Bool":{"aws:ViaAWSService":"true"}}}"#);
+    assert_eq!(one(asked.clone(), &on(&conditional)).reason, Reason::TooLarge);
+    let own = Required { effect: Effect::Deny, ..required(&["s3:GetO*"], &hard('b'), "") };
+    let with_own = |action: &str| judge(&[asked.clone(), own.clone()], &on(&deny(action, &hard('b')))).remove(0);
+    assert_eq!(with_own("s3:GetObject").reason, Reason::TooLarge);
+    let beside = with_own("s3:GetBucketTagging");
+    assert_eq!((beside.verdict, beside.example.unwrap().0.as_str()), (Verdict::Missing, "s3:GetBucketTagging"));
+    // Where no plain text is asked for, the denial stands although the others cannot be told apart.
+    let short = Required { effect: Effect::Deny, ..required(&["s3:Get", "s3:Get?"], "*", "") };
+    let finding = judge(&[asked, short], &on(&deny("s3:GetObject", &hard('b')))).remove(0);
+    assert_eq!((finding.verdict, finding.example.unwrap().0.as_str()), (Verdict::Missing, "s3:GetObject"));
+}
+
 /// Each of them is left open by every text, so that all their combinations occur; that nothing grants the rest is plain.
 #[test]
 fn what_is_missing_is_found_among_more_combinations_than_can_be_told_apart() {

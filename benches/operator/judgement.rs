@@ -143,6 +143,29 @@ fn adversarial() {
         table.row(vec![format!("`{}`", named[0]), named[1].into(), answer, time(took)]);
     }
     table.print(&format!("Hard patterns of {LENGTH} characters (aim: under 10 ms; given up at {MOST_STATES} states)"));
+    adversarial_denials(LENGTH);
+}
+
+/// Everything is granted, and something is denied: that the patterns meet says that it is missing.
+fn adversarial_denials(length: usize) {
+    let of = |piece: &str| filled(piece, length) + "*";
+    let mut table = Table::new(&["asked for", "denied", "answer", "time"]);
+    for (asked, denied, named) in [
+        (of("*a"), vec![of("*b")], ["*a*a…*", "`*b*b…*`"]),
+        (of("*a"), vec![of("*a")], ["*a*a…*", "the same"]),
+        (of("*ab"), vec![of("*a*b")], ["*ab*ab…*", "`*a*b…*`"]),
+        (of("*a*b"), vec![of("*b*a")], ["*a*b…*", "`*b*a…*`"]),
+        (of("?*"), vec![of("*a")], ["?*?*…*", "`*a*a…*`"]),
+        (of("*a"), vec![of("*b"), of("*c")], ["*a*a…*", "`*b*b…*` and `*c*c…*`"]),
+        ("*".into(), vec![of("*a")], ["*", "`*a*a…*`"]),
+        (filled("*a", length), vec![filled("*b", length)], ["*a*a…a", "`*b*b…b`, which it does not meet"]),
+    ] {
+        let statements = denied.iter().map(|resource| Required { effect: Effect::Deny, ..allow("s3:*", resource) });
+        let granted = std::iter::once(allow("*", "*")).chain(statements).collect();
+        let (answer, took) = question(allow("s3:GetObject", &asked), granted);
+        table.row(vec![format!("`{}`", named[0]), named[1].into(), answer, time(took)]);
+    }
+    table.print(&format!("Hard patterns of {length} characters, all granted and some denied (aim: under 10 ms)"));
 }
 
 /// What a role may have: a role's policies hold some 130,000 characters at most, which is little over a thousand statements.

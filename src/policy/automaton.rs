@@ -6,6 +6,8 @@
 //! decide whether some of them cover everything is as hard as tautology), so there is a limit on what is looked at.
 //! A pattern that a text has left behind is followed no further: of a thousand names, hardly one is.
 
+mod shared;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::RangeInclusive;
@@ -220,6 +222,11 @@ impl Language {
         let meets = |glob: &&Glob| glob.meets(asked);
         let globs: Vec<Glob> = self.globs.iter().filter(meets).cloned().collect();
         (self.inverted || !globs.is_empty()).then_some(Self { inverted: self.inverted, globs })
+    }
+
+    /// Whether a text is in it. Of a pattern: whether all its texts surely are, where the language is not inverted.
+    pub(super) fn includes(&self, inner: &Glob) -> bool {
+        self.globs.iter().any(|glob| glob.includes(inner)) != self.inverted
     }
 }
 

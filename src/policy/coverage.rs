@@ -7,18 +7,22 @@
 //! The judgement is sound: what is called [`Verdict::Covered`] is allowed, request by request, by the reference
 //! ([`super::evaluation`]). Policy variables and layers that cannot be read are never guessed at.
 
+mod contradiction;
+mod denial;
 mod implication;
 mod layers;
+mod question;
+mod spelling;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::automaton::{Effort, Glob, Kind, Language, kinds, unnamed_by};
 use super::document::{Clause, Document, Effect, Statement, Test, Version};
 use super::pattern::tidy_action;
 pub use implication::implies;
-use layers::{Concerned, Judged, Statements, widened};
+use layers::Statements;
+use question::Question;
 
 /// A layer of policies: one document and what it is called.
 #[derive(Debug, Clone)]
@@ -125,6 +129,9 @@ pub enum Reason {
     /// A statement denies it.
     #[error("{0} denies it")]
     Denied(String),
+    /// Statements deny parts of it: which statement denies which actions, in words.
+    #[error("{0}")]
+    DeniedInPart(String),
 }
 
 /// The judgement of one required action pattern.
@@ -140,7 +147,8 @@ pub struct Finding {
     pub verdict: Verdict,
     /// Why.
     pub reason: Reason,
-    /// A concrete action and resource to which this applies, where it is not the whole pattern.
+    /// A concrete action and resource to which this applies, where it is not the whole pattern. The action is spelt as the
+    /// statement that decides spells it, and else as the request does.
     pub example: Option<(String, String)>,
 }
 
@@ -159,11 +167,10 @@ pub fn judge(required: &[Required], granted: &Granted) -> Vec<Finding> {
 }
 
 fn judge_one(action: &str, entry: &Required, statements: &Statements<'_>) -> Finding {
-    let judged = match statements.allow_at_once(action, &entry.resource) {
+    let (verdict, reason, example) = match statements.allow_at_once(action, &entry.resource) {
         Some(reason) => (Verdict::Covered, reason, None),
-        None => worst(action, &entry.resource, statements),
+        None => Question::new(action, &entry.resource, statements).answer(),
     };
-    let (verdict, reason, example) = judged;
     Finding {
         action: action.to_owned(),
         resource: entry.resource.clone(),
@@ -171,115 +178,5 @@ fn judge_one(action: &str, entry: &Required, statements: &Statements<'_>) -> Fin
         verdict,
         reason,
         example,
-    }
-}
-
-/// A verdict, why, and a concrete action and resource that show it.
-type Worst = (Verdict, Reason, Option<(String, String)>);
-
-fn worst(action: &str, resource: &str, statements: &Statements<'_>) -> Worst {
-    let asked = Glob::new(&required_action(action));
-    // No resource has an empty name. A variable stands for anything.
-    let wanted = Glob::new(&if resource == "*" { "?*".to_owned() } else { widened(resource) });
-    let by_action = statements.concerning(&asked, &wanted);
-    let judged = at_once(&asked, &wanted, &by_action, statements)
-        .unwrap_or_else(|| of_every_kind(&asked, &wanted, &by_action, statements));
-    spelt(action, judged)
-}
-
-/// The verdict on the worst kind of texts, told apart by which statements match them.
-fn of_every_kind(asked: &Glob, wanted: &Glob, concerned: &[Concerned<'_, '_>], statements: &Statements<'_>) -> Worst {
-    let mut effort = Effort::new();
-    let languages: Vec<_> = concerned.iter().map(|statement| &statement.actions).collect();
-    let of_action = kinds(asked, &languages, &mut effort);
-    let mut complete = of_action.complete;
-    let mut worst: Option<(Judged, String, String)> = None;
-    let mut best = Verdict::Missing;
-    let mut of_resource: BTreeMap<Vec<usize>, Vec<Kind>> = BTreeMap::new();
-    for kind in of_action.found {
-        let matching: Vec<usize> = kind.matching.iter().copied().collect();
-        if !of_resource.contains_key(&matching) {
-            let languages: Vec<_> = matching.iter().map(|at| &concerned[*at].resources).collect();
-            let found = kinds(wanted, &languages, &mut effort);
-            complete &= found.complete;
-            of_resource.insert(matching.clone(), found.found);
-        }
-        for on in of_resource.get(&matching).into_iter().flatten() {
-            let effective: Vec<_> = on.matching.iter().map(|at| concerned[matching[*at]].ready).collect();
-            let judged = statements.evaluate(&effective);
-            if judged.exempt {
-                continue; // what the request denies itself is not asked for
-            }
-            best = best.min(judged.verdict);
-            if worst.as_ref().is_none_or(|(known, ..)| judged.verdict > known.verdict) {
-                worst = Some((judged, kind.example.clone(), on.example.clone()));
-            }
-        }
-    }
-    match worst {
-        // What was found to be missing is missing, whatever else there is.
-        Some((judged, on_action, on_resource)) if complete || judged.verdict == Verdict::Missing => {
-            // An example tells which part; of the whole there is none to be told.
-            let example = (!complete || best != judged.verdict).then_some((on_action, on_resource));
-            (judged.verdict, judged.reason, example)
-        }
-        None if complete => (Verdict::Covered, Reason::Allowed("nothing is asked for".into()), None),
-        _ => (Verdict::Indeterminate, Reason::TooLarge, None),
-    }
-}
-
-/// An example that is the action itself is spelt as the request spells it.
-fn spelt(action: &str, (verdict, reason, example): Worst) -> Worst {
-    let example = example.map(|(example, on)| {
-        let itself = example.eq_ignore_ascii_case(action);
-        (if itself { action.to_owned() } else { example }, on)
-    });
-    (verdict, reason, example)
-}
-
-/// The verdict where only plain grants concern what is asked for, which is nearly always so, and then polynomial: no text
-/// is allowed by fewer of them than one whose wildcards stand for a character that no pattern names. `None` where the
-/// texts have to be told apart.
-fn at_once(asked: &Glob, wanted: &Glob, concerned: &[Concerned<'_, '_>], statements: &Statements<'_>) -> Option<Worst> {
-    if !concerned.iter().all(Concerned::only_adds) {
-        return None;
-    }
-    let matching = |action: &Glob, resource: &Glob| -> Judged {
-        let includes = |language: &Language, text| language.inverted || language.globs.iter().any(|g| g.includes(text));
-        let all = concerned.iter().filter(|one| includes(&one.actions, action) && includes(&one.resources, resource));
-        statements.evaluate(&all.map(|one| one.ready).collect::<Vec<_>>())
-    };
-    let least = matching(asked, wanted);
-    if least.verdict == Verdict::Covered {
-        return Some((least.verdict, least.reason, None));
-    }
-    let mut globs = vec![asked, wanted];
-    globs.extend(concerned.iter().flat_map(|one| one.actions.globs.iter().chain(&one.resources.globs)));
-    if globs[2..].iter().any(|glob| glob.counts()) {
-        return None;
-    }
-    let most = statements.evaluate(&concerned.iter().map(|one| one.ready).collect::<Vec<_>>());
-    if most.verdict == least.verdict {
-        return Some((least.verdict, least.reason, None));
-    }
-    // What a policy and the boundary grant may have nothing in common.
-    if statements.has_boundary() {
-        return None;
-    }
-    let other = unnamed_by(&globs);
-    let examples = ["", &other.to_string()].map(|star| (asked.text(star, other), wanted.text(star, other)));
-    let shows = |(action, resource): &(String, String)| {
-        matching(&Glob::new(action), &Glob::new(resource)).verdict == least.verdict
-    };
-    Some((least.verdict, least.reason, examples.into_iter().find(shows)))
-}
-
-/// The required actions as a pattern over lower-case names: an action has a service and a name, neither empty.
-fn required_action(action: &str) -> String {
-    let action = tidy_action(action);
-    match action.split_once(':') {
-        Some((service, "*")) => format!("{service}:?*"),
-        None if action == "*" => "?*:?*".to_owned(),
-        _ => action,
     }
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use super::condition::{base_operator, canonical_value};
-use super::document::{Clause, Document, Effect, Statement, Test};
+use super::document::{Clause, Document, Effect, Principals, Statement, Test};
 use super::pattern::{arn_matches, matches};
 
 /// A concrete request.
@@ -62,10 +62,7 @@ pub fn applies(statement: &Statement, request: &Request) -> bool {
     let unclear = statement.effect == Effect::Deny;
     let action = request.action.to_ascii_lowercase();
     let principal = statement.principals.as_ref().is_none_or(|principals| {
-        let named = request.principal.as_ref().is_some_and(|(kind, id)| {
-            let of_kind = |kind: &str| principals.by_kind.get(kind).into_iter().flatten();
-            of_kind(kind).chain(of_kind("*")).any(|known| known == "*" || known == id)
-        });
+        let named = request.principal.as_ref().is_some_and(|principal| names(principals, statement.effect, principal));
         named != principals.inverted
     });
     principal
@@ -76,6 +73,18 @@ pub fn applies(statement: &Statement, request: &Request) -> bool {
             (Some(resources), Some(resource)) => within(resources, |pattern| matches(pattern, resource)),
         }
         && statement.conditions.iter().all(|test| holds(test, &request.context).unwrap_or(unclear))
+}
+
+/// Whether an element lists a principal.
+///
+/// The guide calls `{"AWS": "*"}` another spelling of `"*"`, everyone, but services are known to differ in that. In doubt it
+/// counts against the request: it lists everyone where that denies or leaves out, and AWS's own principals alone where that
+/// admits.
+fn names(principals: &Principals, effect: Effect, (kind, id): &(String, String)) -> bool {
+    let of_kind = |kind: &str| principals.by_kind.get(kind).into_iter().flatten();
+    let admits = effect == Effect::Allow && !principals.inverted;
+    let everyone = !admits && of_kind("AWS").any(|known| known == "*");
+    everyone || of_kind(kind).chain(of_kind("*")).any(|known| known == "*" || known == id)
 }
 
 fn within(clause: &Clause, matching: impl Fn(&str) -> bool) -> bool {

@@ -67,7 +67,8 @@ struct Standing {
     open: Vec<String>,
 }
 
-/// Whether a trust policy surely admits a token, after AWS's evaluation logic.
+/// Whether a trust policy surely admits a token, after AWS's evaluation logic. `{"AWS": "*"}` denies it as `"*"` does, but
+/// does not surely admit it: trust policies that are equal get one answer, but for an Allow so spelt.
 pub fn admits(trust: &Document, token: &Token<'_>) -> Result<(), NotAdmitted> {
     let request = request(token);
     // Statements that speak of such tokens at all.
@@ -141,7 +142,13 @@ fn why_not(grants: &[Standing], token: &Token<'_>) -> NotAdmitted {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::policy::equivalent;
 
     const PROVIDER: &str = "arn:aws:iam::123456789012:oidc-provider/i.example";
 
@@ -152,14 +159,13 @@ mod tests {
         .unwrap()
     }
 
+    fn token() -> Token<'static> {
+        Token { provider: PROVIDER, issuer: "i.example", audience: "openshift", subject: "system:serviceaccount:n:a" }
+    }
+
     #[test]
     fn admission_is_by_provider_subject_and_audience() {
-        let token = Token {
-            provider: PROVIDER,
-            issuer: "i.example",
-            audience: "openshift",
-            subject: "system:serviceaccount:n:a",
-        };
+        let token = token();
         for (condition, expected) in [
             ("", Ok(())),
             (
@@ -211,5 +217,87 @@ mod tests {
         assert_eq!(NotAdmitted::Subject.verdict(), Verdict::Missing);
         let other = Token { provider: "arn:aws:iam::123456789012:oidc-provider/j.example", ..token };
         assert!(matches!(admits(&trust(""), &other), Err(NotAdmitted::Provider(_))));
+    }
+
+    #[test]
+    fn everyone_in_either_spelling_is_denied_and_admitted_only_where_that_is_sure() {
+        let token = token();
+        let allow =
+            |principal: &str| format!(r#"{{"Effect":"Allow",{principal},"Action":"sts:AssumeRoleWithWebIdentity"}}"#);
+        let admitted = allow(&format!(r#""Principal":{{"Federated":"{PROVIDER}"}}"#));
+        let denied = |principal: &str| format!(r#"{admitted},{{"Effect":"Deny",{principal},"Action":"sts:*"}}"#);
+        let nobody = Err(NotAdmitted::Provider(PROVIDER.into()));
+        for (statements, expected) in [
+            (denied(r#""Principal":"*""#), Err(NotAdmitted::Denied)),
+            (denied(r#""Principal":{"AWS":"*"}"#), Err(NotAdmitted::Denied)),
+            (denied(r#""Principal":{"AWS":["123456789012","*"]}"#), Err(NotAdmitted::Denied)),
+            (denied(r#""Principal":{"AWS":"123456789012"}"#), Ok(())),
+            (denied(r#""NotPrincipal":{"AWS":"123456789012"}"#), Err(NotAdmitted::Denied)),
+            // All but everyone is nobody.
+            (denied(r#""NotPrincipal":"*""#), Ok(())),
+            (denied(r#""NotPrincipal":{"AWS":"*"}"#), Ok(())),
+            (allow(r#""Principal":"*""#), Ok(())),
+            (allow(r#""Principal":{"AWS":"*"}"#), nobody.clone()),
+            (allow(r#""NotPrincipal":"*""#), nobody.clone()),
+            (allow(r#""NotPrincipal":{"AWS":"*"}"#), nobody),
+        ] {
+            let trust = Document::parse(&format!(r#"{{"Statement":[{statements}]}}"#)).unwrap();
+            assert_eq!(admits(&trust, &token), expected, "{statements}");
+        }
+    }
+
+    /// A statement, with whom it names in a first spelling and in a second.
+    fn statement() -> impl Strategy<Value = [Value; 2]> {
+        let spellings = vec![
+            [json!("*"), json!({"AWS": "*"})],
+            [json!("*"), json!({"AWS": ["*"]})],
+            [json!({"AWS": "123456789012"}), json!({"AWS": ["arn:aws:iam::123456789012:root"]})],
+            [json!({"AWS": ["*", "123456789012"]}), json!({"AWS": ["123456789012", "*", "*"]})],
+            [json!({"Federated": PROVIDER}), json!({"Federated": [PROVIDER, PROVIDER]})],
+            [json!({"Federated": "*"}), json!({"Federated": ["*"]})],
+            [json!({"Federated": PROVIDER, "AWS": "*"}), json!({"AWS": ["*"], "Federated": [PROVIDER]})],
+            [json!({"Service": "ec2.amazonaws.com"}), json!({"Service": ["ec2.amazonaws.com"]})],
+        ];
+        let conditions = vec![
+            json!({}),
+            json!({"StringEquals": {"i.example:aud": "openshift"}}),
+            json!({"StringEquals": {"i.example:aud": "else"}}),
+            json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}),
+        ];
+        (select(spellings), select(conditions), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+            |(principals, condition, allows, inverted, swapped)| {
+                let [one, other] = principals;
+                // `{"AWS": "*"}` is not believed to admit everyone, so an Allow keeps its spelling.
+                let admits = allows && !inverted;
+                let principals = match (admits, swapped) {
+                    (true, false) => [one.clone(), one],
+                    (true, true) => [other.clone(), other],
+                    (false, _) => [one, other],
+                };
+                principals.map(|principals| {
+                    let mut statement = json!({"Effect": if allows { "Allow" } else { "Deny" }, "Action": "sts:*"});
+                    statement[if inverted { "NotPrincipal" } else { "Principal" }] = principals;
+                    statement["Condition"] = condition.clone();
+                    statement
+                })
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn equal_trust_policies_get_one_answer(statements in vec(statement(), 1..4)) {
+            let admitted = json!({"Effect": "Allow", "Principal": {"Federated": PROVIDER}, "Action": "sts:*"});
+            for base in [vec![], vec![admitted]] {
+                let spelt = |at: usize| {
+                    let statements: Vec<Value> =
+                        base.iter().cloned().chain(statements.iter().map(|pair| pair[at].clone())).collect();
+                    Document::from_value(&json!({"Statement": statements})).unwrap()
+                };
+                let (first, second) = (spelt(0), spelt(1));
+                prop_assert!(equivalent(&first, &second));
+                prop_assert_eq!(admits(&first, &token()), admits(&second, &token()), "{:?} {:?}", first, second);
+            }
+        }
     }
 }

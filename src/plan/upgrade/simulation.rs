@@ -3,7 +3,9 @@
 //!
 //! AWS knows the layers that we may not read, but answers for concrete actions only (IAM API reference: "does not support
 //! using wildcards (*) in an action name"), and for a resource with a wildcard it would be asked about one resource of that
-//! name: such parts stay undecided. `*`, for which AWS answers as for "all resources", is asked.
+//! name: such parts stay undecided. `*` is asked, and a denial of it is one. But AWS answers as for a call that names no
+//! resource, where a Deny on single resources does not show, so that what it allows on `*` is `Conditional` at best: nobody
+//! has seen what the layers that we may not read deny.
 
 use super::{Component, ComponentVerdict, Part, because_of};
 use crate::policy::coverage::Verdict;
@@ -58,6 +60,11 @@ fn can_be_asked(part: &Part) -> bool {
     part.verdict == Verdict::Indeterminate && concrete && unconditional && part.example.is_none()
 }
 
+/// Whether a resource is a pattern: an answer for it is not one for each that it matches.
+fn names_many(resource: &str) -> bool {
+    resource.contains(['*', '?'])
+}
+
 fn of(part: &Part) -> impl Iterator<Item = Question> {
     let concrete = part.actions.iter().filter(|action| !action.contains(['*', '?']));
     concrete.map(|action| Question { resource: part.resource.clone(), action: action.clone() })
@@ -81,7 +88,8 @@ pub fn answer(component: &mut Component, answers: &[Answer]) {
     };
 }
 
-/// What is left of a part: what nobody could decide, and what AWS denies.
+/// What is left of a part: what AWS denies, what it allows without having told for each resource, and what nobody could
+/// decide.
 fn decided(part: &Part, answers: &[Answer]) -> Vec<Part> {
     let decision = |action: &String| {
         let asked = |(question, _): &&Answer| question.action == *action && question.resource == part.resource;
@@ -97,6 +105,14 @@ fn decided(part: &Part, answers: &[Answer]) -> Vec<Part> {
             let because = format!("iam:SimulatePrincipalPolicy says {}", denied.as_str());
             parts.push(Part { verdict: Verdict::Missing, actions, because, example: None, ..part.clone() });
         }
+    }
+    let allowed = with(Some(Decision::Allowed));
+    if !allowed.is_empty() && names_many(&part.resource) {
+        let because = format!(
+            "iam:SimulatePrincipalPolicy says allowed, where a Deny on single resources does not show ({})",
+            part.because
+        );
+        parts.push(Part { verdict: Verdict::Conditional, actions: allowed, because, ..part.clone() });
     }
     let open = with(None);
     if !open.is_empty() {
@@ -148,9 +164,14 @@ mod tests {
     #[test]
     fn answers_decide_and_what_is_open_stays_open() {
         let question = |action: &str| Question { resource: "*".into(), action: action.into() };
-        let mut all = component(vec![part(&["s3:GetObject"], "*", Verdict::Indeterminate)]);
-        answer(&mut all, &[(question("s3:GetObject"), Decision::Allowed)]);
+        let bucket = "arn:aws:s3:::b";
+        let mut all = component(vec![part(&["s3:ListBucket"], bucket, Verdict::Indeterminate)]);
+        let of_bucket = Question { resource: bucket.into(), action: "s3:ListBucket".into() };
+        answer(&mut all, &[(of_bucket.clone(), Decision::Allowed)]);
         assert_eq!((all.verdict, all.missing.len(), all.simulated.len()), (ComponentVerdict::Covered, 0, 1));
+        let mut denied = component(vec![part(&["s3:ListBucket"], bucket, Verdict::Indeterminate)]);
+        answer(&mut denied, &[(of_bucket, Decision::ExplicitDeny)]);
+        assert_eq!((denied.verdict, denied.missing.len()), (ComponentVerdict::Missing, 1));
 
         let mut some =
             component(vec![part(&["s3:GetObject", "s3:Put*", "s3:ListBucket"], "*", Verdict::Indeterminate)]);
@@ -164,6 +185,7 @@ mod tests {
             left,
             [
                 (Verdict::Missing, vec!["s3:ListBucket".to_owned()]),
+                (Verdict::Conditional, vec!["s3:GetObject".to_owned()]),
                 (Verdict::Indeterminate, vec!["s3:Put*".to_owned()])
             ]
         );
@@ -171,5 +193,19 @@ mod tests {
         let mut none = component(vec![part(&["s3:GetObject"], "*", Verdict::Indeterminate)]);
         answer(&mut none, &[]);
         assert_eq!((none.verdict, none.missing.len()), (ComponentVerdict::Indeterminate, 1));
+    }
+
+    /// A policy that could not be read may deny it on one bucket: AWS would still say that it is allowed on `*`.
+    #[test]
+    fn what_aws_allows_on_any_resource_is_not_covered_by_that() {
+        let mut component = component(vec![part(&["s3:GetObject", "s3:ListBucket"], "*", Verdict::Indeterminate)]);
+        let answers = questions(&component).into_iter().map(|question| (question, Decision::Allowed));
+        let answers: Vec<Answer> = answers.collect();
+        answer(&mut component, &answers);
+        assert_eq!((component.verdict, component.missing.len()), (ComponentVerdict::Conditional, 1));
+        assert_eq!(component.missing[0].actions, ["s3:GetObject", "s3:ListBucket"]);
+        let because = "iam:SimulatePrincipalPolicy says allowed, where a Deny on single resources does not show (attached policy x could not be read)";
+        assert_eq!(component.missing[0].because, because);
+        assert!(component.because.ends_with(because), "{}", component.because);
     }
 }

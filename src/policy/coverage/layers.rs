@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::contradiction::contradict;
 use super::implication::{implies, in_words};
 use super::{Granted, Reason, Required, Source, Verdict};
 use crate::policy::automaton::{Glob, Language};
@@ -34,9 +35,25 @@ pub(super) struct Ready<'a> {
     effect: Effect,
     force: Force,
     conditions: &'a [Test],
-    place: Place<'a>,
+    pub(super) place: Place<'a>,
+    /// The action patterns as the statement spells them; none where they are exceptions.
+    pub(super) written: &'a [String],
+    /// The resource patterns likewise.
+    pub(super) written_resources: &'a [String],
     actions: Language,
     resources: Language,
+}
+
+impl Ready<'_> {
+    /// Whether it denies whatever it matches.
+    pub(super) fn denies_always(&self) -> bool {
+        self.effect == Effect::Deny && self.layer != Layer::Exemption && self.force == Force::Firm
+    }
+
+    /// Whether it is a Deny by which the request restricts itself.
+    pub(super) fn is_exemption(&self) -> bool {
+        self.layer == Layer::Exemption
+    }
 }
 
 /// A statement, as far as it speaks of what is asked for.
@@ -60,7 +77,7 @@ impl<'s, 'a> Concerned<'s, 'a> {
 
 /// A statement's place, put into words only when it is told.
 #[derive(Debug, Clone, Copy)]
-struct Place<'a> {
+pub(super) struct Place<'a> {
     source: &'a str,
     number: usize,
 }
@@ -83,9 +100,11 @@ pub(super) struct Statements<'a> {
 }
 
 /// What the statements come to for one kind of request.
-pub(super) struct Judged {
+pub(super) struct Judged<'a> {
     pub(super) verdict: Verdict,
     pub(super) reason: Reason,
+    /// The action patterns of the statement that decides, as it spells them.
+    pub(super) written: &'a [String],
     /// Whether the request restricts itself here.
     pub(super) exempt: bool,
 }
@@ -121,6 +140,9 @@ impl<'a> Statements<'a> {
             }
         };
         for (number, statement) in (1..).zip(&document.statements) {
+            if statement.effect == Effect::Deny && contradict(self.asked, &statement.conditions) {
+                continue; // it denies nothing of what is asked for
+            }
             let place = Place { source: &source.name, number };
             let knows_variables = document.version == Version::V2012;
             // What looks like a variable is plain text to the older version, and so not the variable that is asked for.
@@ -158,6 +180,8 @@ impl<'a> Statements<'a> {
             force: if holds { Force::Firm } else { Force::IfHolds },
             conditions: &entry.conditions,
             place: Place { source: "the request", number: 0 },
+            written: &entry.actions,
+            written_resources: std::slice::from_ref(&entry.resource),
             actions: language(false, &entry.actions, tidy_action),
             resources: language(false, std::slice::from_ref(&entry.resource), tidy),
         });
@@ -186,13 +210,13 @@ impl<'a> Statements<'a> {
     }
 
     /// What the matching statements come to: a Deny first, then what the policies allow, then what the boundary does.
-    pub(super) fn evaluate(&self, matching: &[&Ready<'a>]) -> Judged {
+    pub(super) fn evaluate(&self, matching: &[&Ready<'a>]) -> Judged<'a> {
         let exempt = matching.iter().any(|ready| ready.layer == Layer::Exemption && ready.force == Force::Firm);
         let mut worst = self.granted_by(Layer::Identity, matching);
         if let Some(boundary) = self.boundary {
             let within = match self.granted_by(Layer::Boundary, matching) {
-                (Verdict::Missing, Reason::NoStatement) => {
-                    (Verdict::Missing, Reason::OutsideBoundary(boundary.to_owned()))
+                (Verdict::Missing, Reason::NoStatement, written) => {
+                    (Verdict::Missing, Reason::OutsideBoundary(boundary.to_owned()), written)
                 }
                 other => other,
             };
@@ -213,15 +237,16 @@ impl<'a> Statements<'a> {
             };
             // A denial says more than the lack of a grant.
             if denied.0 > worst.0 || denied.0 == Verdict::Missing {
-                worst = denied;
+                worst = (denied.0, denied.1, denial.written);
             }
         }
         // A policy that could not be read may deny what others grant.
         let unread = self.unreadable.iter().find(|_| worst.0 < Verdict::Indeterminate);
         if let Some((_, reason)) = unread {
-            worst = (Verdict::Indeterminate, reason.clone());
+            worst = (Verdict::Indeterminate, reason.clone(), &[]);
         }
-        Judged { verdict: worst.0, reason: worst.1, exempt }
+        let (verdict, reason, written) = worst;
+        Judged { verdict, reason, written, exempt }
     }
 
     /// Whether the request denies itself what a statement denies: wherever the one holds, the other does, too.
@@ -236,22 +261,23 @@ impl<'a> Statements<'a> {
         })
     }
 
-    /// What the Allow statements of a layer come to, the best of them.
-    fn granted_by(&self, layer: Layer, matching: &[&Ready<'a>]) -> (Verdict, Reason) {
+    /// What the Allow statements of a layer come to, the best of them, and the action patterns of that one.
+    fn granted_by(&self, layer: Layer, matching: &[&Ready<'a>]) -> (Verdict, Reason, &'a [String]) {
         let grants = || matching.iter().filter(|ready| ready.layer == layer && ready.effect == Effect::Allow);
         if let Some(grant) = grants().find(|grant| grant.force == Force::Firm) {
-            return (Verdict::Covered, Reason::Allowed(grant.place.to_string()));
+            return (Verdict::Covered, Reason::Allowed(grant.place.to_string()), grant.written);
         }
         if let Some(grant) = grants().find(|grant| grant.force == Force::IfHolds) {
             let statement = grant.place.to_string();
-            return (Verdict::Conditional, Reason::OnlyIf { statement, condition: in_words(grant.conditions) });
+            let reason = Reason::OnlyIf { statement, condition: in_words(grant.conditions) };
+            return (Verdict::Conditional, reason, grant.written);
         }
         if let Some(grant) = grants().find(|grant| grant.force == Force::Variable) {
-            return (Verdict::Indeterminate, Reason::Variable(grant.place.to_string()));
+            return (Verdict::Indeterminate, Reason::Variable(grant.place.to_string()), grant.written);
         }
         match self.unreadable.iter().find(|(of, _)| *of == layer) {
-            Some((_, reason)) => (Verdict::Indeterminate, reason.clone()),
-            None => (Verdict::Missing, Reason::NoStatement),
+            Some((_, reason)) => (Verdict::Indeterminate, reason.clone(), &[]),
+            None => (Verdict::Missing, Reason::NoStatement, &[]),
         }
     }
 }
@@ -292,6 +318,8 @@ fn ready<'a>(layer: Layer, statement: &'a Statement, place: Place<'a>, force: Fo
         force,
         conditions: &statement.conditions,
         place,
+        written: named(&statement.actions),
+        written_resources: statement.resources.as_ref().map_or(&[], named),
         actions: language(inverted, actions, tidy_action),
         resources,
     }
@@ -301,6 +329,14 @@ fn parts(clause: &Clause) -> (bool, &[String]) {
     match clause {
         Clause::Only(patterns) => (false, patterns),
         Clause::AllBut(patterns) => (true, patterns),
+    }
+}
+
+/// The patterns of what a clause names; of a complement none.
+fn named(clause: &Clause) -> &[String] {
+    match clause {
+        Clause::Only(patterns) => patterns,
+        Clause::AllBut(_) => &[],
     }
 }
 

@@ -1,11 +1,10 @@
-//! The judgement held against the reference, request by request, and on the cases that others got wrong.
+//! The judgement on the cases that others got wrong, and on real releases; [`soundness`] holds it against the reference.
 
-use std::collections::BTreeMap;
+mod soundness;
 
 use super::*;
 use crate::policy::Document;
 use crate::policy::document::tests as read_tests;
-use crate::policy::evaluation::{Request, allowed, applies};
 use crate::policy::pattern::matches;
 
 fn source(name: &str, statements: &str) -> Source {
@@ -113,6 +112,28 @@ fn what_others_got_wrong() {
             Conditional,
         ),
         (r#"{"Effect":"Allow","Action":"kms:*","Resource":"*"}"#, "kms:CreateGrant", "*", bool_true, Covered),
+        // A Deny whose condition contradicts what is asked for.
+        (
+            r#"{"Effect":"Allow","Action":"kms:*","Resource":"*"},{"Effect":"Deny","Action":"kms:CreateGrant","Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"false"}}}"#,
+            "kms:CreateGrant",
+            "*",
+            bool_true,
+            Covered,
+        ),
+        (
+            r#"{"Effect":"Allow","Action":"kms:*","Resource":"*"},{"Effect":"Deny","Action":"kms:CreateGrant","Resource":"*","Condition":{"Bool":{"kms:GrantIsForAWSResource":"false"}}}"#,
+            "kms:CreateGrant",
+            "*",
+            r#"{"BoolIfExists":{"kms:GrantIsForAWSResource":true}}"#,
+            Covered,
+        ),
+        (
+            r#"{"Effect":"Allow","Action":"kms:*","Resource":"*"},{"Effect":"Deny","Action":"kms:CreateGrant","Resource":"*","Condition":{"BoolIfExists":{"kms:GrantIsForAWSResource":"false"}}}"#,
+            "kms:CreateGrant",
+            "*",
+            "",
+            Conditional,
+        ),
         // Variables.
         (
             r#"{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::${aws:username}"}"#,
@@ -154,14 +175,56 @@ fn a_finding_names_the_statement_and_an_example() {
         r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"},{"Effect":"Deny","Action":"s3:DeleteBucket","Resource":"arn:aws:s3:::b"}"#,
     );
     let finding = one(required(&["s3:Delete*"], "*", ""), &policy);
-    assert_eq!(finding.reason.to_string(), "statement 2 of inline policy p denies it");
-    assert_eq!(finding.example, Some(("s3:deletebucket".into(), "arn:aws:s3:::b".into())));
+    assert_eq!(finding.reason.to_string(), "statement 2 of inline policy p denies s3:DeleteBucket on arn:aws:s3:::b");
+    assert_eq!(finding.example, Some(("s3:DeleteBucket".into(), "arn:aws:s3:::b".into())));
     let finding = one(required(&["kms:ReEncrypt*"], "*", ""), &policy);
     assert_eq!((finding.action.as_str(), finding.reason), ("kms:ReEncrypt*", Reason::NoStatement));
     let finding =
         one(required(&["s3:GetObject"], "*", ""), &granted(r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"}"#));
     assert_eq!(finding.reason.to_string(), "allowed by statement 1 of inline policy p");
     assert_eq!(finding.example, None);
+}
+
+#[test]
+fn all_that_is_denied_inside_of_a_pattern_is_named_as_the_statements_spell_it() {
+    let all = r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"}"#;
+    let deny = |actions: &str| format!(r#"{{"Effect":"Deny","Action":{actions},"Resource":"*"}}"#);
+    let of = |action: &str, denials: &[String]| {
+        let finding = one(required(&[action], "*", ""), &granted(&format!("{all},{}", denials.join(","))));
+        assert_eq!((finding.verdict, finding.action.as_str()), (Verdict::Missing, action), "{finding:?}");
+        (finding.reason.to_string().replace(" of inline policy p", ""), finding.example.map(|(action, _)| action))
+    };
+    let two = deny(r#"["s3:DeleteBucket","s3:DeleteObject","s3:PutObject","S3:deletebucket"]"#);
+    let says = |text: &str, example: &str| (text.to_owned(), Some(example.to_owned()));
+    let both = says("statement 2 denies s3:DeleteBucket, s3:DeleteObject", "s3:DeleteBucket");
+    assert_eq!(of("s3:Delete*", std::slice::from_ref(&two)), both);
+    // Patterns are named, too, and across statements; what reaches further is not a part.
+    assert_eq!(
+        of("s3:Delete*", &[deny(r#""s3:DeleteB*""#), deny(r#"["s3:DeleteO*","s3:Get*","s3:D*x"]"#)]).0,
+        "statement 2 denies s3:DeleteB*; statement 3 denies s3:DeleteO*"
+    );
+    assert_eq!(of("s3:Delete*", &[deny(r#""s3:*Bucket""#)]), says("statement 2 denies it", "s3:DeleteBucket"));
+    let many: Vec<String> = (0..7).map(|n| format!(r#""s3:DeleteN{n}""#)).collect();
+    assert_eq!(
+        of("s3:Delete*", &[deny(&format!("[{}]", many.join(",")))]).0,
+        "statement 2 denies s3:DeleteN0, s3:DeleteN1, s3:DeleteN2, s3:DeleteN3, s3:DeleteN4; 2 more are denied"
+    );
+    // The whole needs no names.
+    assert_eq!(of("s3:Delete*", &[deny(r#"["s3:DeleteBucket","s3:*"]"#)]), ("statement 2 denies it".into(), None));
+    // What the request denies itself is not missing.
+    let own = Required { effect: Effect::Deny, ..required(&["s3:DeleteBucket"], "*", "") };
+    let finding = judge(&[required(&["s3:Delete*"], "*", ""), own], &granted(&format!("{all},{two}"))).remove(0);
+    assert_eq!(finding.reason.to_string(), "statement 2 of inline policy p denies s3:DeleteObject");
+    assert_eq!(finding.example.unwrap().0, "s3:DeleteObject");
+}
+
+#[test]
+fn an_example_of_what_nothing_allows_is_spelt_as_the_request_spells_it() {
+    let policy = granted(r#"{"Effect":"Allow","Action":"s3:GETO*","Resource":"*"}"#);
+    let finding = one(required(&["s3:GetO*", "s3:Get*"], "*", ""), &policy);
+    assert_eq!(finding.verdict, Verdict::Covered);
+    let finding = one(required(&["s3:Get*"], "*", ""), &policy);
+    assert_eq!((finding.reason, finding.example.unwrap().0.as_str()), (Reason::NoStatement, "s3:Get"));
 }
 
 #[test]
@@ -247,6 +310,44 @@ fn a_variable_that_is_asked_for_stands_for_anything_it_may_be() {
     }
 }
 
+/// Patterns whose texts are too many to be told apart: that the one meets the other is plain.
+#[test]
+fn what_is_surely_denied_is_missing_however_hard_the_patterns_are() {
+    let hard = |letter: char| format!("*{letter}").repeat(500) + "*";
+    let allow = r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#;
+    let on = |denials: &str| granted(&format!("{allow},{denials}"));
+    let deny =
+        |action: &str, resource: &str| format!(r#"{{"Effect":"Deny","Action":"{action}","Resource":"{resource}"}}"#);
+    let meets = |finding: &Finding, action: &str, resource: &str| {
+        let (on_action, on_resource) = finding.example.clone().unwrap();
+        matches(action, &on_action.to_lowercase()) && matches(resource, &on_resource)
+    };
+    let asked = required(&["s3:Get*"], &hard('a'), "");
+    for (action, resource) in [("s3:GetObject", hard('b')), ("*", hard('b')), ("s3:*t*", "*ab*".into())] {
+        let finding = one(asked.clone(), &on(&deny(action, &resource)));
+        assert_eq!(finding.verdict, Verdict::Missing, "{action}");
+        assert!(meets(&finding, "s3:get*", &hard('a')) && meets(&finding, &action.to_lowercase(), &resource));
+    }
+    // All of it is denied.
+    let finding = one(asked.clone(), &on(&deny("s3:*", "*a*")));
+    assert_eq!((finding.verdict, finding.example), (Verdict::Missing, None));
+    // What nothing allows is not a part, however it is denied.
+    let finding = one(required(&["s3:Get*"], "*", ""), &granted(&deny("s3:GetObject", "*")));
+    assert_eq!((finding.verdict, finding.example), (Verdict::Missing, None));
+    // A condition, or what the request denies itself, leaves it open.
+    let conditional = deny("s3:*", &hard('b')).replace('}', r#","Condition":{"Bool":{"aws:ViaAWSService":"true"}}}"#);
+    assert_eq!(one(asked.clone(), &on(&conditional)).reason, Reason::TooLarge);
+    let own = Required { effect: Effect::Deny, ..required(&["s3:GetO*"], &hard('b'), "") };
+    let with_own = |action: &str| judge(&[asked.clone(), own.clone()], &on(&deny(action, &hard('b')))).remove(0);
+    assert_eq!(with_own("s3:GetObject").reason, Reason::TooLarge);
+    let beside = with_own("s3:GetBucketTagging");
+    assert_eq!((beside.verdict, beside.example.unwrap().0.as_str()), (Verdict::Missing, "s3:GetBucketTagging"));
+    // Where no plain text is asked for, the denial stands although the others cannot be told apart.
+    let short = Required { effect: Effect::Deny, ..required(&["s3:Get", "s3:Get?"], "*", "") };
+    let finding = judge(&[asked, short], &on(&deny("s3:GetObject", &hard('b')))).remove(0);
+    assert_eq!((finding.verdict, finding.example.unwrap().0.as_str()), (Verdict::Missing, "s3:GetObject"));
+}
+
 /// Each of them is left open by every text, so that all their combinations occur; that nothing grants the rest is plain.
 #[test]
 fn what_is_missing_is_found_among_more_combinations_than_can_be_told_apart() {
@@ -262,168 +363,6 @@ fn what_is_missing_is_found_among_more_combinations_than_can_be_told_apart() {
     // With a Deny among them the texts have to be told apart, and there is an end to that.
     let denied = format!(r#"{},{{"Effect":"Deny","Action":"s3:*q*","Resource":"*q?*"}}"#, letters.join(","));
     assert_eq!(one(required(&["s3:*"], "*", ""), &granted(&denied)).verdict, Verdict::Missing);
-}
-
-/// A small generator: the same cases in every run, and as many as are asked for.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((z ^ (z >> 31)) % most as u64).unwrap()
-    }
-
-    fn one_of<'a, T: ?Sized>(&mut self, items: &[&'a T]) -> &'a T {
-        items[self.below(items.len())]
-    }
-
-    fn pattern(&mut self, start: &str) -> String {
-        let length = self.below(4);
-        (0..length).fold(start.to_owned(), |text, _| text + self.one_of(&["a", "b", "*", "?", "A"]))
-    }
-
-    fn text_of(&mut self, pattern: &str) -> String {
-        let mut out = String::new();
-        for c in pattern.chars() {
-            match c {
-                '*' => (0..self.below(4)).for_each(|_| out += self.one_of(&["a", "b", "c"])),
-                '?' => out += self.one_of(&["a", "b", "c"]),
-                c => out.push(c),
-            }
-        }
-        out
-    }
-
-    fn action(&mut self) -> String {
-        if self.below(12) == 0 {
-            return "*".into();
-        }
-        let service = self.one_of(&["s:", "t:"]);
-        let pattern = self.pattern(service);
-        if pattern.ends_with(':') { pattern + "a" } else { pattern }
-    }
-
-    fn condition(&mut self) -> String {
-        match self.below(8) {
-            0 => r#","Condition":{"StringEquals":{"k":"a"}}"#.into(),
-            1 => r#","Condition":{"StringEquals":{"k":["a","b"]}}"#.into(),
-            2 => r#","Condition":{"StringNotEquals":{"k":"a"}}"#.into(),
-            3 => r#","Condition":{"StringLikeIfExists":{"k":["a*","?"]}}"#.into(),
-            _ => String::new(),
-        }
-    }
-
-    fn statement(&mut self) -> String {
-        let effect = if self.below(4) == 0 { "Deny" } else { "Allow" };
-        let list = |items: Vec<String>| serde_json::to_string(&items).unwrap();
-        let (actions, resources) = (1 + self.below(3), 1 + self.below(2));
-        let actions = list((0..actions).map(|_| self.action()).collect());
-        let resources = list((0..resources).map(|_| self.pattern("r")).collect());
-        let not = |chance: &mut Self| if chance.below(6) == 0 { "Not" } else { "" };
-        let (not_action, not_resource) = (not(self), not(self));
-        let condition = self.condition();
-        format!(
-            r#"{{"Effect":"{effect}","{not_action}Action":{actions},"{not_resource}Resource":{resources}{condition}}}"#
-        )
-    }
-}
-
-/// How many concrete requests of what is called covered are put to the reference; more when built with `ROLECALL_SAMPLES`
-/// set (`make soak`).
-fn samples() -> usize {
-    option_env!("ROLECALL_SAMPLES").and_then(|samples| samples.parse().ok()).unwrap_or(50_000)
-}
-
-/// No request of what is called covered is denied by the reference, and every example of what is missing is.
-#[test]
-fn covered_is_sound_and_missing_has_a_witness() {
-    let mut chance = Chance(7);
-    let (mut left, mut verdicts) = (samples(), BTreeMap::new());
-    while left > 0 {
-        let policies = (0..=chance.below(2)).map(|_| {
-            let statements: Vec<String> = (0..=chance.below(3)).map(|_| chance.statement()).collect();
-            source("p", &statements.join(","))
-        });
-        let identity: Vec<Source> = policies.collect();
-        let boundary = (chance.below(4) == 0).then(|| {
-            let statements: Vec<String> = (0..=chance.below(3)).map(|_| chance.statement()).collect();
-            source("b", &statements.join(","))
-        });
-        let conditions = chance.condition().replace(",\"Condition\":", "");
-        let (action, resource) = (chance.action(), chance.pattern("r"));
-        let wanted = required(&[&action], &resource, &conditions);
-        let policies = Granted { identity, boundary };
-        let finding = one(wanted.clone(), &policies);
-        *verdicts.entry(finding.verdict).or_insert(0) += 1;
-        left -= check(&mut chance, &wanted, &policies, &finding).min(left);
-    }
-    // The generator reaches every verdict that needs no unreadable layer.
-    for verdict in [Verdict::Covered, Verdict::Conditional, Verdict::Missing] {
-        assert!(verdicts.get(&verdict).is_some_and(|count| *count > 100), "{verdicts:?}");
-    }
-}
-
-/// Draws concrete requests out of what is required and puts those of what is covered to the reference; how many.
-fn check(chance: &mut Chance, wanted: &Required, policies: &Granted, finding: &Finding) -> usize {
-    let documents: Vec<&Document> = policies.identity.iter().map(|source| source.document.as_ref().unwrap()).collect();
-    let boundary = policies.boundary.as_ref().map(|source| source.document.as_ref().unwrap());
-    let contexts = [vec![], vec!["a"], vec!["b"], vec!["c"]];
-    let mut put = 0;
-    for _ in 0..8 {
-        let action = chance.text_of(&wanted.actions[0]);
-        let resource = chance.text_of(&wanted.resource);
-        for context in &contexts {
-            let context = BTreeMap::from([("k".to_owned(), context.iter().map(|v| (*v).to_owned()).collect())]);
-            let request =
-                Request { action: action.clone(), resource: Some(resource.clone()), context, ..Request::default() };
-            if finding.verdict == Verdict::Covered && is_asked_for(wanted, &request) {
-                put += 1;
-                assert!(allowed(&documents, boundary, &request), "{request:?} of {wanted:?} by {policies:?}");
-            }
-        }
-    }
-    if finding.verdict == Verdict::Missing {
-        // Without an example the whole of it is missing.
-        let whole = || (chance.text_of(&wanted.actions[0]), chance.text_of(&wanted.resource));
-        let (action, resource) = &finding.example.clone().unwrap_or_else(whole);
-        assert!(
-            matches(&wanted.actions[0].to_lowercase(), &action.to_lowercase()) && matches(&wanted.resource, resource)
-        );
-        let refused = contexts.iter().any(|context| {
-            let context = BTreeMap::from([("k".to_owned(), context.iter().map(|v| (*v).to_owned()).collect())]);
-            let request =
-                Request { action: action.clone(), resource: Some(resource.clone()), context, ..Request::default() };
-            is_asked_for(wanted, &request) && !allowed(&documents, boundary, &request)
-        });
-        let asked_for = finding.example.is_some() || is_asked_for_at_all(wanted, action, resource, &contexts);
-        assert!(refused || !asked_for, "{finding:?} {action} {resource} by {policies:?}");
-    }
-    put
-}
-
-fn is_asked_for_at_all(wanted: &Required, action: &str, resource: &str, contexts: &[Vec<&str>]) -> bool {
-    contexts.iter().any(|context| {
-        let context = BTreeMap::from([("k".to_owned(), context.iter().map(|v| (*v).to_owned()).collect())]);
-        let (action, resource) = (action.to_owned(), Some(resource.to_owned()));
-        is_asked_for(wanted, &Request { action, resource, context, ..Request::default() })
-    })
-}
-
-/// Whether a request lies in what is required: action names are never empty.
-fn is_asked_for(wanted: &Required, request: &Request) -> bool {
-    let statement = crate::policy::Statement {
-        sid: None,
-        effect: Effect::Allow,
-        principals: None,
-        actions: crate::policy::Clause::Only(wanted.actions.clone()),
-        resources: Some(crate::policy::Clause::Only(vec![wanted.resource.clone()])),
-        conditions: wanted.conditions.clone(),
-    };
-    let named = request.action.split_once(':').is_none_or(|(_, name)| !name.is_empty());
-    !request.action.is_empty() && named && request.resource.as_deref() != Some("") && applies(&statement, request)
 }
 
 #[test]

@@ -187,13 +187,16 @@ fn aws_is_asked_for_what_cannot_be_decided() {
     let judged = component(&object(&scene, "next"), "/cloud-credentials");
     let decisions: Vec<&Value> = judged["simulated"].as_array().unwrap().iter().map(|part| &part["decision"]).collect();
     assert!(decisions.iter().all(|decision| **decision == "allowed"), "{judged}");
-    let open: Vec<&Value> = judged["missing"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .flat_map(|part| part["actions"].as_array().unwrap())
-        .collect();
-    assert!(open.iter().all(|action| action.as_str().unwrap().contains('*')), "only patterns stay open: {judged}");
+    // What AWS allows on `*` it has not told of each resource; patterns it cannot be asked about.
+    for part in judged["missing"].as_array().into_iter().flatten() {
+        let patterns = part["actions"].as_array().unwrap().iter().all(|action| action.as_str().unwrap().contains('*'));
+        let said = part["because"].as_str().unwrap().starts_with("iam:SimulatePrincipalPolicy says allowed");
+        match part["verdict"].as_str().unwrap() {
+            "Conditional" => assert!(said && part["resource"] == "*", "{judged}"),
+            _ => assert!(patterns, "only patterns stay open: {judged}"),
+        }
+    }
+    assert_ne!(judged["verdict"], "Covered", "a Deny on single resources may be in what cannot be read");
     assert!(
         proxy
             .calls()

@@ -5,6 +5,7 @@ mod dumps;
 mod flags;
 mod formats;
 mod input;
+mod links;
 mod live;
 pub mod page;
 mod pairs;

@@ -141,8 +141,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         issuer: host.clone(),
         audience: args.audience.clone(),
     });
-    let excluded =
-        args.verbose.then(|| target.excluded.iter().map(|(id, why)| (id.to_string(), why.clone())).collect::<Vec<_>>());
+    let left_out = target.excluded.iter().chain(&target.other_clouds);
+    let excluded = args.verbose.then(|| left_out.map(|(id, why)| (id.to_string(), why.clone())).collect());
     let report = RollCallReport {
         roll_call: &result,
         live: live.in_words,
@@ -197,11 +197,8 @@ fn included(
     // Requests for different feature sets may share a name: the cluster gets one of them.
     let files = files_of(manifests.iter().filter(|manifest| inclusion.decide(&manifest.annotations).is_ok()))?;
     let included = Included::of(manifests, &inclusion);
-    if included.is_empty() {
-        bail!(
-            "{source} holds no CredentialsRequest for AWS that this cluster would get ({} are for other clusters); is it a release's manifests?",
-            included.excluded.len()
-        );
+    if let Some(problem) = included.emptiness(source) {
+        bail!(problem);
     }
     Ok((included, files))
 }

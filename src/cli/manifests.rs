@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::file;
-use crate::desired::request::{Reading, RequestId, read};
+use crate::desired::request::RequestId;
 use crate::release::manifests::{LARGEST_FILE, Manifest, may_hold_requests, read_file};
 
 /// What the files are called.
@@ -45,17 +45,13 @@ fn requests_in(file: &Path, bytes: Vec<u8>) -> anyhow::Result<Vec<Manifest>> {
 /// one name are a mistake. Clouds share names: a cluster gets the requests of one.
 pub fn files_of<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> anyhow::Result<BTreeMap<RequestId, String>> {
     let mut files: BTreeMap<RequestId, String> = BTreeMap::new();
-    for manifest in manifests.into_iter().filter(|manifest| !manifest.is_tombstone() && !is_of_another_cloud(manifest))
-    {
+    let ours = |manifest: &&Manifest| !manifest.is_tombstone() && manifest.cloud.why_not_aws().is_none();
+    for manifest in manifests.into_iter().filter(ours) {
         if let Some(first) = files.insert(manifest.id.clone(), manifest.file.clone()) {
             bail!("{} stands in {first} and in {}: keep one of them", manifest.id, manifest.file);
         }
     }
     Ok(files)
-}
-
-fn is_of_another_cloud(manifest: &Manifest) -> bool {
-    manifest.spec.as_ref().is_ok_and(|spec| matches!(read(spec), Ok(Reading::OtherCloud { .. })))
 }
 
 /// The files below a directory that may be manifests, in the order of their names.

@@ -20,7 +20,7 @@ use crate::desired::{Inputs, desire};
 use crate::observed::{Leftovers, Observed};
 use crate::plan::{Prior, plan};
 use crate::release::inclusion::Inclusion;
-use crate::release::manifests::{LARGEST_FILE, Manifest};
+use crate::release::manifests::{Cloud, LARGEST_FILE, Manifest};
 use crate::report::{PlanReport, html, json, markdown, text};
 
 #[derive(Debug, clap::Args)]
@@ -142,8 +142,12 @@ fn select(manifests: Vec<Manifest>, included: bool) -> (Vec<Manifest>, Vec<Strin
     let mut passed_over = Vec::new();
     let mut kept = Vec::new();
     for manifest in manifests {
-        match inclusion.decide(&manifest.annotations) {
-            Err(excluded) if included => passed_over.push(format!("{}: {excluded}", manifest.id)),
+        match (inclusion.decide(&manifest.annotations), &manifest.cloud) {
+            (Err(excluded), _) if included => passed_over.push(format!("{}: {excluded}", manifest.id)),
+            // Another cloud's request may be as it likes.
+            (_, Cloud::Other(kind)) if manifest.spec.is_err() => {
+                passed_over.push(format!("{}: for another cloud ({kind})", manifest.id));
+            }
             _ => kept.push(manifest),
         }
     }
@@ -153,4 +157,23 @@ fn select(manifests: Vec<Manifest>, included: bool) -> (Vec<Manifest>, Vec<Strin
 fn key_source(file: &Path) -> KeySource {
     let pem = std::fs::read_to_string(file).map_err(|error| format!("it cannot be read: {error}"));
     KeySource { origin: file.display().to_string(), pem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release::manifests::read_file;
+
+    #[test]
+    fn another_clouds_request_that_cannot_be_read_is_passed_over_and_ours_is_not() {
+        let request = |name: &str, kind: &str| {
+            format!(
+                "apiVersion: cloudcredential.openshift.io/v1\nkind: CredentialsRequest\nmetadata: {{name: {name}, namespace: r}}\nspec: {{providerSpec: {{kind: {kind}}}}}\n---\n"
+            )
+        };
+        let text = request("ours", "AWSProviderSpec") + &request("theirs", "AzureProviderSpec");
+        let (kept, passed_over) = select(read_file("x.yaml", &text).unwrap(), false);
+        assert_eq!(passed_over, ["r/theirs: for another cloud (AzureProviderSpec)"]);
+        assert!(kept.len() == 1 && kept[0].id.name == "ours" && kept[0].spec.is_err());
+    }
 }

@@ -88,12 +88,8 @@ fn included(check: &UpgradeCheck, release: Release) -> Result<ReleaseForCluster,
         profile: of.profile.clone(),
     };
     let included = Included::of(release.manifests, &inclusion);
-    if included.is_empty() {
-        return Err(Unread::Failed(format!(
-            "{} holds no CredentialsRequest for AWS that this cluster would get ({} are for other clusters); is it a release's manifests?",
-            release.source,
-            included.excluded.len()
-        )));
+    if let Some(problem) = included.emptiness(&release.source) {
+        return Err(Unread::Failed(problem));
     }
     let wanted = &check.spec.release.version;
     if let Some(version) = release.version.as_ref().filter(|version| !annotation::is_version(version, wanted)) {

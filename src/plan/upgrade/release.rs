@@ -23,41 +23,55 @@ pub struct Included {
     pub unreadable: Vec<(RequestId, Option<SecretKey>, String)>,
     /// Those that the cluster does not get, with the reason.
     pub excluded: Vec<(RequestId, String)>,
+    /// Those that are not for AWS, with the reason.
+    pub other_clouds: Vec<(RequestId, String)>,
 }
 
 impl Included {
-    /// Decides over a release's manifests. Tombstones and other clouds' requests are nothing to speak of.
+    /// Decides over a release's manifests. Tombstones are nothing to speak of. What is not for AWS is put aside before anything
+    /// else of it is read: it may be as it likes.
     pub fn of(manifests: Vec<Manifest>, inclusion: &Inclusion) -> Self {
         let mut included = Self::default();
         for manifest in manifests.into_iter().filter(|manifest| !manifest.is_tombstone()) {
-            let reading = match &manifest.spec {
-                Ok(spec) => read(spec).map_err(|refused| refused.to_string()),
-                Err(problem) => Err(problem.clone()),
-            };
-            if matches!(reading, Ok(Reading::OtherCloud { .. })) {
-                continue;
-            }
-            if let Err(why) = inclusion.decide(&manifest.annotations) {
+            if let Some(why) = manifest.cloud.why_not_aws() {
+                included.other_clouds.push((manifest.id, why));
+            } else if let Err(why) = inclusion.decide(&manifest.annotations) {
                 included.excluded.push((manifest.id, why.to_string()));
-                continue;
-            }
-            match reading {
-                Ok(Reading::Ours(read)) => included.requests.push((manifest.id, *read)),
-                Ok(Reading::OtherCloud { .. }) => {}
-                Err(why) => {
-                    let secret = manifest.spec.ok().and_then(|spec| {
-                        Some(SecretKey { namespace: spec.secret_ref.namespace?, name: spec.secret_ref.name? })
-                    });
-                    included.unreadable.push((manifest.id, secret, why));
-                }
+            } else {
+                included.take(manifest);
             }
         }
         included
     }
 
+    fn take(&mut self, manifest: Manifest) {
+        let reading = match &manifest.spec {
+            Ok(spec) => read(spec).map_err(|refused| refused.to_string()),
+            Err(problem) => Err(problem.clone()),
+        };
+        match reading {
+            Ok(Reading::Ours(read)) => self.requests.push((manifest.id, *read)),
+            Ok(Reading::OtherCloud { .. }) => {}
+            Err(why) => {
+                let secret = manifest.spec.ok().and_then(|spec| {
+                    Some(SecretKey { namespace: spec.secret_ref.namespace?, name: spec.secret_ref.name? })
+                });
+                self.unreadable.push((manifest.id, secret, why));
+            }
+        }
+    }
+
     /// Whether the release has nothing for this cluster, which is more likely a mistake than true.
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// What is wrong with a release that has nothing for this cluster, in a sentence about its `source`.
+    pub fn emptiness(&self, source: &str) -> Option<String> {
+        let (clusters, clouds) = (self.excluded.len(), self.other_clouds.len());
+        self.is_empty().then(|| format!(
+            "{source} holds no CredentialsRequest for AWS that this cluster would get ({clusters} are for other clusters, {clouds} not for AWS); is it a release's manifests?"
+        ))
     }
 
     /// What the release asks for, as targets of a roll call.

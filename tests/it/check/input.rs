@@ -1,5 +1,6 @@
 //! Input that is none, or odd: a clear line, or the right verdict.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
@@ -40,7 +41,7 @@ fn what_is_no_release_is_named() {
     let gated = ingress(|text| {
         text.replace("  annotations:\n", "  annotations:\n    release.openshift.io/feature-set: TechPreviewNoUpgrade\n")
     });
-    refused(&file("gated.yaml", &gated), &["(1 are for other clusters); is it a release's manifests?"]);
+    refused(&file("gated.yaml", &gated), &["(1 are for other clusters, 0 not for AWS); is it a release's manifests?"]);
 }
 
 #[test]
@@ -95,6 +96,50 @@ fn another_clouds_request_of_the_same_name_is_none_of_ours() {
     let missing = results.find(|result| result["ruleId"] == "missing-permission").unwrap();
     let uri = missing["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].as_str().unwrap();
     assert!(uri.ends_with("/check-clouds/b.yaml"), "{uri}");
+}
+
+/// What is not for AWS is put aside by its kind, before anything else of it is read.
+#[test]
+fn requests_that_are_not_for_aws_may_be_as_they_like() {
+    let odd = dir("odd-clouds");
+    let write = |name: &str, from: &str, to: &str, kind: &str| {
+        let request = ingress(|text| {
+            let text = text.replace("kind: AWSProviderSpec", kind).replace("name: openshift-ingress\n", "name: odd\n");
+            text.replace(from, to)
+        });
+        fs::write(odd.join(name), request.replace("name: odd\n", &format!("name: {name}\n"))).unwrap();
+    };
+    let accounts = "  serviceAccountNames:\n  - ingress-operator\n";
+    write("accounts.yaml", accounts, "  serviceAccountNames: all\n", "kind: AzureProviderSpec");
+    write("secret.yaml", "  secretRef:\n", "  secret:\n", "kind: GCPProviderSpec");
+    write("path.yaml", accounts, "  cloudTokenPath: [1]\n", "kind: SomeCloud");
+    write("number.yaml", accounts, "  serviceAccountNames: 7\n", "kind: 7");
+    write("none.yaml", "", "", "sort: AWSProviderSpec");
+    fs::write(odd.join("ours.yaml"), ingress(str::to_owned)).unwrap();
+    let args = ["--from", &release("4.20"), "--to", &shown(&odd), "--verbose"];
+    let told = report(&args);
+    assert_eq!(told["verdict"], "Ready", "{told:#}");
+    let excluded: BTreeMap<&str, &str> = told["excluded"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["request"].as_str().unwrap(), one["because"].as_str().unwrap()))
+        .collect();
+    let nameless = "for no cloud: spec.providerSpec has no kind, which for AWS is AWSProviderSpec";
+    let wanted = [
+        ("accounts", "for another cloud (AzureProviderSpec)"),
+        ("none", nameless),
+        ("number", nameless),
+        ("path", "for another cloud (SomeCloud)"),
+        ("secret", "for another cloud (GCPProviderSpec)"),
+    ];
+    let wanted = wanted.map(|(name, why)| (format!("openshift-cloud-credential-operator/{name}.yaml"), why));
+    assert_eq!(excluded, wanted.iter().map(|(name, why)| (name.as_str(), *why)).collect());
+    // As what is compared with, too; and ours may not be so.
+    let from = report(&["--from", &shown(&odd), "--to", &release("4.20")]);
+    assert_eq!(component(&from, "openshift-ingress-operator/cloud-credentials")["verdict"], "Covered");
+    write("ours.yaml", accounts, "  serviceAccountNames: all\n", "kind: AWSProviderSpec");
+    assert_eq!(report(&args)["verdict"], "Unknown");
 }
 
 /// In a directory, only what may hold a request has to be readable, as in an image. A file that is named is read.
@@ -217,7 +262,10 @@ fn excluded_requests_are_told_on_demand_only() {
         assert_eq!(verbose.code, ended.code);
     }
     // Where nothing is left out, that is said, too.
-    let gates = ["--from", &from, "--to", &to, "--feature-gate", "ClusterAPIMachineManagement", "--verbose"];
+    let text = fs::read_to_string(&to).unwrap();
+    let ours: Vec<&str> = text.split("\n---\n").filter(|document| document.contains("AWSProviderSpec")).collect();
+    let ours = file("only-aws.yaml", ours.join("\n---\n"));
+    let gates = ["--from", &from, "--to", &ours, "--feature-gate", "ClusterAPIMachineManagement", "--verbose"];
     let all =
         |format: &str| check(&[&gates[..], &["--feature-set", "TechPreviewNoUpgrade", "-o", format]].concat()).stdout;
     let nothing = "Nothing: it gets every request of the release.";

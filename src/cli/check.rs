@@ -8,7 +8,6 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use super::file;
-use super::manifests::files_of;
 use super::printer;
 use super::release::{self, RegistryArgs, Release};
 use crate::api::ClusterIdentitySpec;
@@ -20,7 +19,6 @@ use crate::aws::{Access, Connection};
 use crate::desired::check_spec;
 use crate::desired::issuer::{DesiredIssuer, desired_issuer, without_scheme};
 use crate::desired::names::{owner_tag_key, role_prefix};
-use crate::desired::request::RequestId;
 use crate::desired::secret::SecretKey;
 use crate::observed::dump::{LARGEST_DUMP, read_dump};
 use crate::plan::upgrade::release::Included;
@@ -124,7 +122,7 @@ struct Live {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let spec = spec(args)?;
     let to = release::read(&args.to, &args.registry)?;
-    let (target, files) = included(args, to.manifests, &to.in_words)?;
+    let target = included(args, to.manifests, &to.in_words)?;
     let live = match (&args.from, &args.account_dump) {
         (Some(from), _) => live_of_release(args, &spec, from)?,
         (None, Some(dump)) => live_of_dump(&spec, dump)?,
@@ -148,7 +146,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         live: live.in_words,
         target: to.in_words,
         issuer: format!("https://{host}"),
-        files,
         excluded,
     };
     printer::out(&match args.output {
@@ -182,30 +179,24 @@ fn spec(args: &Args) -> anyhow::Result<ClusterIdentitySpec> {
     Ok(spec)
 }
 
-/// What a release has for the cluster, and in which files.
-fn included(
-    args: &Args,
-    manifests: Vec<Manifest>,
-    source: &str,
-) -> anyhow::Result<(Included, BTreeMap<RequestId, String>)> {
+/// What a release has for the cluster.
+fn included(args: &Args, manifests: Vec<Manifest>, source: &str) -> anyhow::Result<Included> {
     let inclusion = Inclusion {
         feature_set: args.feature_set.clone(),
         feature_gates: args.feature_gates.iter().cloned().collect(),
         capabilities: (!args.capabilities.is_empty()).then(|| args.capabilities.iter().cloned().collect()),
         profile: args.profile.clone(),
     };
-    // Requests for different feature sets may share a name: the cluster gets one of them.
-    let files = files_of(manifests.iter().filter(|manifest| inclusion.decide(&manifest.annotations).is_ok()))?;
     let included = Included::of(manifests, &inclusion);
     if let Some(problem) = included.emptiness(source) {
         bail!(problem);
     }
-    Ok((included, files))
+    Ok(included)
 }
 
 fn live_of_release(args: &Args, spec: &ClusterIdentitySpec, from: &Path) -> anyhow::Result<Live> {
     let Release { manifests, in_words } = release::read(from, &args.registry)?;
-    let (release, _) = included(args, manifests, &in_words)?;
+    let release = included(args, manifests, &in_words)?;
     let issuer = desired_issuer(spec, NO_ACCOUNT);
     Ok(Live {
         roles: release.live(spec, NO_ACCOUNT, &issuer),

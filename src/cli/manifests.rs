@@ -41,17 +41,17 @@ fn requests_in(file: &Path, bytes: Vec<u8>) -> anyhow::Result<Vec<Manifest>> {
     Ok(read_file(&file.display().to_string(), &file::as_text(file, bytes)?)?)
 }
 
-/// The file of each request for AWS, tombstones apart. One name stands for one object in a cluster, so two manifests of
-/// one name are a mistake. Clouds share names: a cluster gets the requests of one.
-pub fn files_of<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> anyhow::Result<BTreeMap<RequestId, String>> {
-    let mut files: BTreeMap<RequestId, String> = BTreeMap::new();
+/// One name stands for one object in a cluster, so two requests of one name cannot both be applied. Tombstones are none, and
+/// clouds share names: a cluster gets the requests of one.
+pub fn refuse_duplicates(manifests: &[Manifest]) -> anyhow::Result<()> {
+    let mut files: BTreeMap<&RequestId, &str> = BTreeMap::new();
     let ours = |manifest: &&Manifest| !manifest.is_tombstone() && manifest.cloud.why_not_aws().is_none();
-    for manifest in manifests.into_iter().filter(ours) {
-        if let Some(first) = files.insert(manifest.id.clone(), manifest.file.clone()) {
+    for manifest in manifests.iter().filter(ours) {
+        if let Some(first) = files.insert(&manifest.id, &manifest.file) {
             bail!("{} stands in {first} and in {}: keep one of them", manifest.id, manifest.file);
         }
     }
-    Ok(files)
+    Ok(())
 }
 
 /// The files below a directory that may be manifests, in the order of their names.

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 
 use super::file;
-use super::manifests::{files_of, read_requests};
+use super::manifests::{read_requests, refuse_duplicates};
 use super::printer;
 use crate::api::ClusterIdentity;
 use crate::aws::anonymous::AnonymousReader;
@@ -61,7 +61,7 @@ enum Output {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let identity = read_identity(&args.identity)?;
     let (manifests, passed_over) = select(read_requests(&args.credentials_requests)?, args.included);
-    files_of(&manifests)?;
+    refuse_duplicates(&manifests)?;
     let keys = args.public_key_files.iter().map(|file| key_source(file)).collect();
     super::runtime()?.block_on(show(args, identity, manifests, keys, &passed_over))
 }

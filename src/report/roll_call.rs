@@ -9,10 +9,7 @@ pub mod remark;
 pub mod sarif;
 pub mod text;
 
-use std::collections::BTreeMap;
-
 use super::page::Mood;
-use crate::desired::request::RequestId;
 use crate::plan::upgrade::{Component, ComponentVerdict, Readiness, RollCall};
 
 /// Everything that a report of a roll call tells.
@@ -26,8 +23,6 @@ pub struct RollCallReport<'a> {
     pub target: String,
     /// The issuer whose tokens the roles must admit.
     pub issuer: String,
-    /// The files that the target release's requests stand in, where they come from files.
-    pub files: BTreeMap<RequestId, String>,
     /// The requests that the cluster does not get, with the reason; told on demand only.
     pub excluded: Option<Vec<(String, String)>>,
 }

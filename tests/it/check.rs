@@ -2,6 +2,7 @@
 
 pub mod docs;
 mod dumps;
+mod duplicates;
 mod flags;
 mod formats;
 mod input;

@@ -142,9 +142,9 @@ fn asked<'a>(
         }
     }
     // A request that does not even say which Secret it is for may be any component's.
-    if let Some((id, _, why)) = included.unreadable.iter().find(|(_, secret, _)| secret.is_none()) {
+    if let Some((origin, _, why)) = included.unreadable.iter().find(|(_, secret, _)| secret.is_none()) {
         for secret in remembered {
-            asked.entry(secret.clone()).or_insert_with(|| Err(format!("{id}: {why}")));
+            asked.entry(secret.clone()).or_insert_with(|| Err(format!("{}: {why}", origin.request)));
         }
     }
     asked

@@ -5,7 +5,7 @@
 //! using wildcards (*) in an action name"), and for a resource with a wildcard it would be asked about one resource of that
 //! name: such parts stay undecided. `*`, for which AWS answers as for "all resources", is asked.
 
-use super::{Component, ComponentVerdict, Part, because_of};
+use super::{Component, ComponentVerdict, GRANTS_ALL, Part, because_of};
 use crate::policy::coverage::Verdict;
 
 /// A question to AWS.
@@ -73,10 +73,8 @@ pub fn answer(component: &mut Component, answers: &[Answer]) {
     component.simulated.extend_from_slice(answers);
     component.verdict = component.verdict_of_parts();
     component.because = match (component.verdict, answers.is_empty()) {
-        (ComponentVerdict::Covered, false) => {
-            "the live role grants all that it needs, as iam:SimulatePrincipalPolicy says where policies could not be judged"
-                .into()
-        }
+        (ComponentVerdict::Covered, false) => component
+            .because(format!("{GRANTS_ALL}, as iam:SimulatePrincipalPolicy says where policies could not be judged")),
         _ => because_of(component),
     };
 }
@@ -124,7 +122,7 @@ mod tests {
     fn component(missing: Vec<Part>) -> Component {
         Component {
             secret: None,
-            request: None,
+            origins: Vec::new(),
             role: "r".into(),
             verdict: ComponentVerdict::Indeterminate,
             missing,

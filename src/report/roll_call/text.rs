@@ -70,6 +70,11 @@ fn write_component(out: &mut String, component: &Component, widest: usize) -> st
     if !surplus.is_empty() {
         writeln!(out, "      granted, and not asked for: {}", printable(&surplus.join(", ")))?;
     }
+    // A remark about the whole component has said so.
+    let whole = remarks.iter().any(|remark| matches!(remark.rule, Rule::NewRole | Rule::Unreadable));
+    if let Some(several) = component.several().filter(|_| !whole) {
+        writeln!(out, "      {}", printable(&several))?;
+    }
     Ok(())
 }
 

@@ -59,23 +59,6 @@ fn what_is_too_large_is_not_read() {
     refused(&file("deep.yaml", &deep), &["check-deep.yaml: "]);
 }
 
-#[test]
-fn one_request_in_two_files_is_a_mistake() {
-    let twice = dir("twice");
-    fs::write(twice.join("a.yaml"), ingress(str::to_owned)).unwrap();
-    fs::write(twice.join("b.yaml"), ingress(str::to_owned)).unwrap();
-    let id = "openshift-cloud-credential-operator/openshift-ingress";
-    refused(&shown(&twice), &[&format!("{id} stands in "), "a.yaml and in ", "b.yaml: keep one of them"]);
-    // For clusters of different feature sets they are two requests, of which a cluster gets one.
-    let preview = ingress(|text| {
-        text.replace("  annotations:\n", "  annotations:\n    release.openshift.io/feature-set: TechPreviewNoUpgrade\n")
-            .replace("- sts:AssumeRole", "- sts:TagSession")
-    });
-    fs::write(twice.join("b.yaml"), preview).unwrap();
-    let report = report(&["--from", &release("4.20"), "--to", &shown(&twice)]);
-    assert_eq!(report["verdict"], "Ready", "{report:#}");
-}
-
 /// One object's name may be that of several clouds' requests.
 #[test]
 fn another_clouds_request_of_the_same_name_is_none_of_ours() {
@@ -185,12 +168,9 @@ fn pipes_are_read_no_further_than_files() {
 /// Names are printed, and none of them steers a terminal or looks like another line of ours.
 #[test]
 fn names_cannot_steer_a_terminal() {
-    let nasty =
-        ingress(|text| text.replace("name: openshift-ingress\n", "name: \"a\\e[2J\\r\\nrolecall: b\\u202e\"\n"));
-    let twice = dir("steering");
-    fs::write(twice.join("a.yaml"), &nasty).unwrap();
-    fs::write(twice.join("b.yaml"), &nasty).unwrap();
-    let ended = check_with(&["--from", &release("4.20"), "--to", &shown(&twice)], &[("CLICOLOR_FORCE", "1")]);
+    let nasty = dir("steering");
+    fs::write(nasty.join("a\u{1b}[2J\r\nrolecall: b\u{202e}.yaml"), "# CredentialsRequest\na: [b\n").unwrap();
+    let ended = check_with(&["--from", &release("4.20"), "--to", &shown(&nasty)], &[("CLICOLOR_FORCE", "1")]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
     let mut lines = ended.stderr.lines();
     assert!(lines.next().is_some_and(|line| line.starts_with("rolecall: ") && line.contains("/a\u{fffd}[2J\u{fffd}")));

@@ -206,7 +206,6 @@ fn engine(from: &str, to: &str, cluster: &Cluster) -> Option<Value> {
         live: String::new(),
         target: String::new(),
         issuer: String::new(),
-        files: BTreeMap::new(),
         excluded: None,
     };
     Some(json::render(&report))

@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use super::file;
 use super::printer;
 use super::release::{self, RegistryArgs, Release};
+use super::watched::{roles_read, watched};
 use crate::api::ClusterIdentitySpec;
 use crate::api::cluster_identity::Naming;
 use crate::aws::granted::granted_roles;
@@ -111,6 +112,9 @@ const UNNAMED: &str = "cluster";
 /// The account that stands in for the cluster's when two releases are compared.
 const NO_ACCOUNT: &str = "000000000000";
 
+/// A dump of so many bytes takes a moment to read.
+const LONG_DUMP: usize = 10_000_000;
+
 /// The live side.
 struct Live {
     roles: BTreeMap<String, Result<LiveRole, String>>,
@@ -209,7 +213,15 @@ fn live_of_release(args: &Args, spec: &ClusterIdentitySpec, from: &Path) -> anyh
 fn live_of_dump(spec: &ClusterIdentitySpec, file: &Path) -> anyhow::Result<Live> {
     let text = file::text(file, LARGEST_DUMP, "dumps")?;
     let owner_tag = owner_tag_key(&spec.infra_name);
-    let dumped = read_dump(&text, &role_prefix(&spec.infra_name)).with_context(|| file.display().to_string())?;
+    let is_long = text.len() >= LONG_DUMP;
+    if is_long {
+        printer::progress(&format!("{}: {} MB of roles and policies are read", file.display(), text.len() / 1_000_000));
+    }
+    let dumped = read_dump(&text, &role_prefix(&spec.infra_name)).with_context(|| file.display().to_string());
+    if is_long {
+        printer::progress("");
+    }
+    let dumped = dumped?;
     let account = dumped.iter().find_map(|role| role.arn.split(':').nth(4)).unwrap_or(NO_ACCOUNT).to_owned();
     let owned = dumped.iter().filter(|role| role.tags.contains_key(&owner_tag));
     let in_force = owned.map(|role| InForce { secret: None, role: role.name.clone() }).collect();
@@ -226,11 +238,14 @@ fn live_of_dump(spec: &ClusterIdentitySpec, file: &Path) -> anyhow::Result<Live>
 }
 
 async fn live_of_aws(spec: &ClusterIdentitySpec) -> anyhow::Result<Live> {
-    let connection = Connection::new(Meter::default()).await;
-    let session = connection.open(&Access::of(spec)).await?;
+    let meter = Meter::default();
+    let access = Access::of(spec);
+    let connecting = async { Connection::new(meter.clone()).await.open(&access).await };
+    let session = watched(Box::pin(connecting), || "asking AWS which account this is".into()).await?;
     let account = session.account.id.clone();
     let prefix = role_prefix(&spec.infra_name);
-    let granted = Box::pin(granted_roles(&session, &prefix, None, Freshness::from_now_on())).await?.roles;
+    let reading = granted_roles(&session, &prefix, None, Freshness::from_now_on());
+    let granted = watched(Box::pin(reading), || roles_read(&account, &meter)).await?.roles;
     let owner_tag = owner_tag_key(&spec.infra_name);
     let owned =
         granted.values().filter_map(|role| role.as_ref().ok()).filter(|role| role.tags.contains_key(&owner_tag));

@@ -8,6 +8,7 @@ mod manifests;
 mod plan;
 mod printer;
 mod release;
+mod watched;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
 //! The roll call before an upgrade: what each component of the target release needs, and whether its live role grants it.
 
 pub mod annotation;
+pub mod owned;
 pub mod release;
 pub mod simulation;
 mod surplus;

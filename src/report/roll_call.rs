@@ -25,6 +25,8 @@ pub struct RollCallReport<'a> {
     pub issuer: String,
     /// The requests that the cluster does not get, with the reason; told on demand only.
     pub excluded: Option<Vec<(String, String)>>,
+    /// The roles that may be the cluster's by their names and were not looked at, with the reason; told on demand only.
+    pub passed_over: Option<Vec<(String, String)>>,
 }
 
 impl RollCallReport<'_> {
@@ -32,10 +34,18 @@ impl RollCallReport<'_> {
     fn facts(&self) -> [(&'static str, String); 3] {
         [("live", self.live.clone()), ("target", self.target.clone()), ("issuer", self.issuer.clone())]
     }
+
+    /// The roles that were not looked at, if that is to be told.
+    fn passed_over(&self) -> &[(String, String)] {
+        self.passed_over.as_deref().unwrap_or_default()
+    }
 }
 
 /// What is said where it was asked which requests the cluster does not get, and it gets all.
 const NOTHING_EXCLUDED: &str = "Nothing: it gets every request of the release.";
+
+/// The title of the roles that were not looked at.
+const PASSED_OVER: &str = "Roles not looked at";
 
 /// `namespace/name` of a component's Secret; the role's name where that is not known.
 fn name(component: &Component) -> String {

@@ -39,12 +39,15 @@ pub fn render(report: &RollCallReport<'_>) -> Value {
     })
 }
 
-/// What the cluster does not get is no result; it is told as a note on the run.
+/// What the cluster does not get, and what was not looked at, is no result; it is told as notes on the run.
 fn invocation(report: &RollCallReport<'_>) -> Value {
     let mut invocation = json!({"executionSuccessful": true});
+    let note = |text: String| json!({"level": "note", "message": {"text": text}});
     if let Some(excluded) = &report.excluded {
-        let note = |(request, because): &(String, String)| json!({"level": "note", "message": {"text": format!("{request} is not for this cluster: {because}")}});
-        invocation["toolExecutionNotifications"] = excluded.iter().map(note).collect();
+        let requests = excluded.iter().map(|(request, why)| note(format!("{request} is not for this cluster: {why}")));
+        let roles =
+            report.passed_over().iter().map(|(role, why)| note(format!("role {role} was not looked at: {why}")));
+        invocation["toolExecutionNotifications"] = requests.chain(roles).collect();
     }
     invocation
 }

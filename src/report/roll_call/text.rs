@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::remark::{Level, Remark, Rule, remarks};
-use super::{NOTHING_EXCLUDED, RollCallReport, counts, headline, mood, name};
+use super::{NOTHING_EXCLUDED, PASSED_OVER, RollCallReport, counts, headline, mood, name};
 use crate::plan::upgrade::Component;
 use crate::report::markup::printable;
 use crate::report::page::Mood;
@@ -44,6 +44,12 @@ fn write_report(out: &mut String, report: &RollCallReport<'_>) -> std::fmt::Resu
         for (request, because) in excluded {
             writeln!(out, "  {}: {}", printable(request), printable(because))?;
         }
+    }
+    if !report.passed_over().is_empty() {
+        writeln!(out, "\n{PASSED_OVER}")?;
+    }
+    for (role, because) in report.passed_over() {
+        writeln!(out, "  {}: {}", printable(role), printable(because))?;
     }
     Ok(())
 }

@@ -113,26 +113,6 @@ fn a_dump_says_what_the_manifests_say_in_both_spellings() {
 }
 
 #[test]
-fn roles_that_are_no_longer_asked_for_are_retired_if_they_are_the_clusters() {
-    let mut dump = dump("4.18", Value::clone);
-    let mut stray = role(&mut dump, EBS).clone();
-    stray["RoleName"] = json!("prod-openshift-gone-credentials");
-    let mut foreign = stray.clone();
-    foreign["RoleName"] = json!("prod-of-someone-else");
-    foreign["Tags"] = json!([]);
-    dump["RoleDetailList"].as_array_mut().unwrap().extend([stray, foreign]);
-    let report = judged("stray", &dump, "4.18");
-    assert_eq!(report["verdict"], "Ready");
-    let retired: Vec<&Value> =
-        report["components"].as_array().unwrap().iter().filter(|c| c["verdict"] == "Retired").collect();
-    assert_eq!(retired.len(), 1, "{report:#}");
-    assert_eq!(
-        (&retired[0]["role"], &retired[0]["request"]),
-        (&json!("prod-openshift-gone-credentials"), &Value::Null)
-    );
-}
-
-#[test]
 fn attached_policies_count_when_they_are_in_the_dump() {
     let mut with = dump("4.12", Value::clone);
     for secret in [EBS, INGRESS] {

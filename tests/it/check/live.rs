@@ -113,6 +113,45 @@ fn what_may_not_be_read_makes_no_verdict() {
     assert!(proxy.count("iam:GetRolePolicy") >= 6, "one by one");
 }
 
+/// What the release does not ask for: a role of the cluster's, and others whose names begin so.
+#[test]
+fn roles_beside_those_that_are_asked_for() {
+    let name = "check-beside";
+    make_roles(name, "4.20");
+    let owner = format!("openshift.io/cloud-credential-operator/{name}");
+    let subject = json!({"StringEquals": {"issuer:sub": "system:serviceaccount:openshift-gone:operator"}});
+    let trust = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Federated": "arn:aws:iam::123456789012:oidc-provider/issuer"},
+        "Action": "sts:AssumeRoleWithWebIdentity", "Condition": subject,
+    }]});
+    for (role, tag) in [("openshift-gone-cloud-creds", &*owner), ("own-tool", "made-by")] {
+        let tag = aws_sdk_iam::types::Tag::builder().key(tag).value("owned").build().unwrap();
+        let create = iam().create_role().role_name(format!("{name}-{role}"));
+        block_on(create.assume_role_policy_document(trust.to_string()).tags(tag).send()).unwrap();
+    }
+    let proxy = Proxy::start(Emulators::shared());
+    let to = release("4.20");
+    let args = ["check", "--name", name, "--region", REGION, "--to", &to, "-o", "json", "--verbose"];
+    let told = || read_report(&rolecall(&proxy, &args, &[]));
+    let report = told();
+    assert_eq!(report["verdict"], "Ready");
+    // Nobody has described it.
+    let retired = component(&report, "openshift-gone/cloud-creds");
+    assert_eq!(
+        (&retired["verdict"], &retired["role"]),
+        (&json!("Retired"), &json!(format!("{name}-openshift-gone-cloud-creds")))
+    );
+    let why = format!(
+        "it has no tag {owner}, which the cluster's roles have, and the target release asks for no role of its name"
+    );
+    assert_eq!(report["passedOver"], json!([{"role": format!("{name}-own-tool"), "because": why}]));
+    // Of one that cannot be read nobody knows whose it is.
+    proxy.inject(Fault::always("iam:GetAccountAuthorizationDetails", Kind::AccessDenied));
+    proxy.inject(Fault::always("iam:GetRole", Kind::AccessDenied).concerning("own-tool"));
+    let because = told()["passedOver"][0]["because"].as_str().unwrap().to_owned();
+    assert!(because.starts_with("it could not be read (") && because.contains("iam:GetRole"), "{because}");
+}
+
 /// Somebody who waits sees how far it is; a file or a pipe gets the report, and nothing else.
 #[test]
 fn progress_is_for_terminals() {

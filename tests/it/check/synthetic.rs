@@ -207,6 +207,7 @@ fn engine(from: &str, to: &str, cluster: &Cluster) -> Option<Value> {
         target: String::new(),
         issuer: String::new(),
         excluded: None,
+        passed_over: None,
     };
     Some(json::render(&report))
 }

@@ -11,6 +11,7 @@ use super::file;
 use super::printer;
 use super::release::{self, RegistryArgs, Release};
 use super::watched::{roles_read, watched};
+use super::yaml;
 use crate::api::ClusterIdentitySpec;
 use crate::api::cluster_identity::Naming;
 use crate::aws::granted::granted_roles;
@@ -101,6 +102,7 @@ enum NamingArg {
 enum Output {
     Text,
     Json,
+    Yaml,
     Markdown,
     Sarif,
     Junit,
@@ -157,6 +159,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     printer::out(&match args.output {
         Output::Text => text::render(&report),
         Output::Json => format!("{:#}\n", json::render(&report)),
+        Output::Yaml => yaml::of(&json::render(&report)).context("cannot write the report as YAML")?,
         Output::Markdown => markdown::render(&report),
         Output::Sarif => format!("{:#}\n", sarif::render(&report)),
         Output::Junit => junit::render(&report),

@@ -9,6 +9,7 @@ mod plan;
 mod printer;
 mod release;
 mod watched;
+mod yaml;
 
 use std::process::ExitCode;
 

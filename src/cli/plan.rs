@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 use jiff::Timestamp;
 
 use super::file;
 use super::manifests::{read_requests, refuse_duplicates};
-use super::printer;
+use super::{printer, yaml};
 use crate::api::ClusterIdentity;
 use crate::aws::anonymous::AnonymousReader;
 use crate::aws::meter::Meter;
@@ -54,6 +54,7 @@ pub struct Args {
 enum Output {
     Text,
     Json,
+    Yaml,
     Markdown,
     Html,
 }
@@ -110,6 +111,7 @@ async fn show(
     printer::out(&match args.output {
         Output::Text => text::render(&report),
         Output::Json => format!("{:#}\n", json::render(&report)),
+        Output::Yaml => yaml::of(&json::render(&report)).context("cannot write the report as YAML")?,
         Output::Markdown => markdown::render(&report),
         Output::Html => html::render(&report),
     })?;

@@ -94,7 +94,7 @@ fn of_documents_that_differ_each_must_be_granted() {
     assert_eq!((&verdict, &told["verdict"]), (&json!("Ready"), &json!("Covered")));
     assert_eq!(told["because"], format!("the live role grants all that it needs; {both}"));
 
-    for format in ["text", "markdown", "html", "junit", "sarif"] {
+    for format in ["text", "yaml", "markdown", "html", "junit", "sarif"] {
         let ended = check(&["--account-dump", &full, "--name", NAME, "--to", &shown(&to), "-o", format]);
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         let text = if format == "html" { page::read(&ended.stdout).whole_text() } else { ended.stdout };

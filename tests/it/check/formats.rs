@@ -131,6 +131,17 @@ fn a_long_dump_is_announced_on_a_terminal() {
     assert!(shown.contains("check-long.json: 11 MB of roles and policies are read"), "{shown:?}");
 }
 
+/// The JSON report in other clothes, read by another library than the one that wrote it.
+#[test]
+fn yaml_holds_what_json_holds() {
+    let path = file("report.yaml", rendered("yaml", "yaml"));
+    let read = "import sys, json, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1], encoding='utf-8'))))";
+    let ended = Ended::of(Command::new(tool("emulators/bin/python3")).args(["-c", read, &path]));
+    let yaml: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
+    let json: Value = serde_json::from_str(&rendered("yaml", "json")).unwrap();
+    assert_eq!(yaml, json);
+}
+
 #[test]
 fn markdown_stays_markdown() {
     let text = rendered("markdown", "markdown");

@@ -231,7 +231,7 @@ fn names_that_make_no_cluster_are_refused() {
 fn excluded_requests_are_told_on_demand_only() {
     let (from, to) = (release("4.18"), release("4.22"));
     let gated = "openshift-cluster-api";
-    for format in ["text", "json", "markdown", "sarif", "junit", "html"] {
+    for format in ["text", "json", "yaml", "markdown", "sarif", "junit", "html"] {
         let args = ["--from", &from, "--to", &to, "-o", format];
         let ended = check(&args);
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);

@@ -80,7 +80,7 @@ fn roles_that_were_not_looked_at_are_told_on_demand() {
     let verbose = report(&[&args[..], &["--verbose"]].concat());
     assert_eq!(verbose["passedOver"], json!([{"role": "Prod-of-someone-else", "because": why}]));
     assert_eq!(verbose["components"], quiet["components"]);
-    for format in ["text", "markdown", "html", "junit", "sarif"] {
+    for format in ["text", "yaml", "markdown", "html", "junit", "sarif"] {
         let text = |more: &[&str]| {
             let ended = check(&[&args[..], &["-o", format], more].concat());
             assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));

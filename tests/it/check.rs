@@ -8,6 +8,7 @@ mod formats;
 mod input;
 mod links;
 mod live;
+mod mutations;
 mod owned;
 pub mod page;
 mod pairs;

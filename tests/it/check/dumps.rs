@@ -54,10 +54,15 @@ pub fn encoded(document: &Value) -> Value {
 
 /// A dump of an account with the roles of a release.
 pub fn dump(of: &str, spelt: impl Fn(&Value) -> Value) -> Value {
-    let roles = requests(of, &DEFAULT).into_iter().map(|request| {
-        let secret = secret_of(&request);
+    dump_of(&requests(of, &DEFAULT), spelt)
+}
+
+/// A dump of an account with the roles that requests ask for.
+pub fn dump_of(requests: &[Value], spelt: impl Fn(&Value) -> Value) -> Value {
+    let roles = requests.iter().map(|request| {
+        let secret = secret_of(request);
         let role = role_name(NAME, &secret);
-        let (trust, permissions) = documents(NAME, "us-east-1", &request);
+        let (trust, permissions) = documents(NAME, "us-east-1", request);
         json!({
             "Path": "/", "RoleName": role, "RoleId": "AROA", "Arn": format!("arn:aws:iam::{ACCOUNT}:role/{role}"),
             "CreateDate": "2024-01-01T00:00:00+00:00",

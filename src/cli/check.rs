@@ -8,9 +8,10 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use super::file;
-use super::manifests::files_of;
 use super::printer;
 use super::release::{self, RegistryArgs, Release};
+use super::watched::{roles_read, watched};
+use super::yaml;
 use crate::api::ClusterIdentitySpec;
 use crate::api::cluster_identity::Naming;
 use crate::aws::granted::granted_roles;
@@ -19,12 +20,11 @@ use crate::aws::snapshot::Freshness;
 use crate::aws::{Access, Connection};
 use crate::desired::check_spec;
 use crate::desired::issuer::{DesiredIssuer, desired_issuer, without_scheme};
-use crate::desired::names::{owner_tag_key, role_prefix};
-use crate::desired::request::RequestId;
-use crate::desired::secret::SecretKey;
-use crate::observed::dump::{LARGEST_DUMP, read_dump};
+use crate::desired::names::role_prefix;
+use crate::observed::dump::{DumpedRole, LARGEST_DUMP, read_dump};
+use crate::plan::upgrade::owned::{About, Owned};
 use crate::plan::upgrade::release::Included;
-use crate::plan::upgrade::{Call, InForce, LiveRole, Readiness, Target, federated_provider, roll_call};
+use crate::plan::upgrade::{Call, LiveRole, Readiness, Target, federated_provider, roll_call};
 use crate::release::inclusion::Inclusion;
 use crate::release::manifests::Manifest;
 use crate::report::roll_call::{RollCallReport, html, json, junit, markdown, sarif, text};
@@ -102,6 +102,7 @@ enum NamingArg {
 enum Output {
     Text,
     Json,
+    Yaml,
     Markdown,
     Sarif,
     Junit,
@@ -113,10 +114,13 @@ const UNNAMED: &str = "cluster";
 /// The account that stands in for the cluster's when two releases are compared.
 const NO_ACCOUNT: &str = "000000000000";
 
+/// A dump of so many bytes takes a moment to read.
+const LONG_DUMP: usize = 10_000_000;
+
 /// The live side.
 struct Live {
     roles: BTreeMap<String, Result<LiveRole, String>>,
-    in_force: Vec<InForce>,
+    owned: Owned,
     account: String,
     in_words: String,
 }
@@ -124,7 +128,7 @@ struct Live {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let spec = spec(args)?;
     let to = release::read(&args.to, &args.registry)?;
-    let (target, files) = included(args, to.manifests, &to.in_words)?;
+    let target = included(args, to.manifests, &to.in_words)?;
     let live = match (&args.from, &args.account_dump) {
         (Some(from), _) => live_of_release(args, &spec, from)?,
         (None, Some(dump)) => live_of_dump(&spec, dump)?,
@@ -133,27 +137,29 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let issuer = desired_issuer(&spec, &live.account);
     let targets = target.targets(&spec);
     let (provider, host) = trusted(args, &issuer, &live, &targets);
+    let passed_over = args.verbose.then(|| passed_over(&live, &targets));
     let result = roll_call(&Call {
         targets,
         live: live.roles,
-        in_force: live.in_force,
+        in_force: live.owned.in_force,
         provider,
         issuer: host.clone(),
         audience: args.audience.clone(),
     });
-    let excluded =
-        args.verbose.then(|| target.excluded.iter().map(|(id, why)| (id.to_string(), why.clone())).collect::<Vec<_>>());
+    let left_out = target.excluded.iter().chain(&target.other_clouds);
+    let excluded = args.verbose.then(|| left_out.map(|(id, why)| (id.to_string(), why.clone())).collect());
     let report = RollCallReport {
         roll_call: &result,
         live: live.in_words,
         target: to.in_words,
         issuer: format!("https://{host}"),
-        files,
         excluded,
+        passed_over,
     };
     printer::out(&match args.output {
         Output::Text => text::render(&report),
         Output::Json => format!("{:#}\n", json::render(&report)),
+        Output::Yaml => yaml::of(&json::render(&report)).context("cannot write the report as YAML")?,
         Output::Markdown => markdown::render(&report),
         Output::Sarif => format!("{:#}\n", sarif::render(&report)),
         Output::Junit => junit::render(&report),
@@ -182,84 +188,101 @@ fn spec(args: &Args) -> anyhow::Result<ClusterIdentitySpec> {
     Ok(spec)
 }
 
-/// What a release has for the cluster, and in which files.
-fn included(
-    args: &Args,
-    manifests: Vec<Manifest>,
-    source: &str,
-) -> anyhow::Result<(Included, BTreeMap<RequestId, String>)> {
+/// What a release has for the cluster.
+fn included(args: &Args, manifests: Vec<Manifest>, source: &str) -> anyhow::Result<Included> {
     let inclusion = Inclusion {
         feature_set: args.feature_set.clone(),
         feature_gates: args.feature_gates.iter().cloned().collect(),
         capabilities: (!args.capabilities.is_empty()).then(|| args.capabilities.iter().cloned().collect()),
         profile: args.profile.clone(),
     };
-    // Requests for different feature sets may share a name: the cluster gets one of them.
-    let files = files_of(manifests.iter().filter(|manifest| inclusion.decide(&manifest.annotations).is_ok()))?;
     let included = Included::of(manifests, &inclusion);
-    if included.is_empty() {
-        bail!(
-            "{source} holds no CredentialsRequest for AWS that this cluster would get ({} are for other clusters); is it a release's manifests?",
-            included.excluded.len()
-        );
+    if let Some(problem) = included.emptiness(source) {
+        bail!(problem);
     }
-    Ok((included, files))
+    Ok(included)
 }
 
 fn live_of_release(args: &Args, spec: &ClusterIdentitySpec, from: &Path) -> anyhow::Result<Live> {
     let Release { manifests, in_words } = release::read(from, &args.registry)?;
-    let (release, _) = included(args, manifests, &in_words)?;
+    let release = included(args, manifests, &in_words)?;
     let issuer = desired_issuer(spec, NO_ACCOUNT);
     Ok(Live {
         roles: release.live(spec, NO_ACCOUNT, &issuer),
-        in_force: release.in_force(spec),
+        owned: Owned { in_force: release.in_force(spec), ..Owned::default() },
         account: NO_ACCOUNT.into(),
         in_words: format!("roles as {in_words} asks for them"),
     })
 }
 
 fn live_of_dump(spec: &ClusterIdentitySpec, file: &Path) -> anyhow::Result<Live> {
-    let text = file::text(file, LARGEST_DUMP, "dumps")?;
-    let owner_tag = owner_tag_key(&spec.infra_name);
-    let dumped = read_dump(&text, &role_prefix(&spec.infra_name)).with_context(|| file.display().to_string())?;
+    let dumped = dumped_roles(spec, file)?;
     let account = dumped.iter().find_map(|role| role.arn.split(':').nth(4)).unwrap_or(NO_ACCOUNT).to_owned();
-    let owned = dumped.iter().filter(|role| role.tags.contains_key(&owner_tag));
-    let in_force = owned.map(|role| InForce { secret: None, role: role.name.clone() }).collect();
-    let live = |role: crate::observed::dump::DumpedRole| {
+    let mut owned = Owned::default();
+    let mut roles = BTreeMap::new();
+    for role in dumped {
+        // A dump has no descriptions.
+        let about = About { name: &role.name, tags: &role.tags, description: "", trust: &role.trust };
+        owned.add(&spec.infra_name, about);
         let live = LiveRole { name: role.name, trust: role.trust, granted: role.granted };
-        (live.name.to_ascii_lowercase(), Ok(live))
-    };
-    Ok(Live {
-        roles: dumped.into_iter().map(live).collect(),
-        in_force,
-        in_words: format!("roles of {} in {}", spec.infra_name, file.display()),
-        account,
-    })
+        roles.insert(live.name.to_ascii_lowercase(), Ok(live));
+    }
+    Ok(Live { roles, owned, in_words: format!("roles of {} in {}", spec.infra_name, file.display()), account })
+}
+
+fn dumped_roles(spec: &ClusterIdentitySpec, file: &Path) -> anyhow::Result<Vec<DumpedRole>> {
+    let text = file::text(file, LARGEST_DUMP, "dumps")?;
+    let is_long = text.len() >= LONG_DUMP;
+    if is_long {
+        printer::progress(&format!("{}: {} MB of roles and policies are read", file.display(), text.len() / 1_000_000));
+    }
+    let dumped = read_dump(&text, &role_prefix(&spec.infra_name)).with_context(|| file.display().to_string());
+    if is_long {
+        printer::progress("");
+    }
+    dumped
 }
 
 async fn live_of_aws(spec: &ClusterIdentitySpec) -> anyhow::Result<Live> {
-    let connection = Connection::new(Meter::default()).await;
-    let session = connection.open(&Access::of(spec)).await?;
+    let meter = Meter::default();
+    let access = Access::of(spec);
+    let connecting = async { Connection::new(meter.clone()).await.open(&access).await };
+    let session = watched(Box::pin(connecting), || "asking AWS which account this is".into()).await?;
     let account = session.account.id.clone();
     let prefix = role_prefix(&spec.infra_name);
-    let granted = Box::pin(granted_roles(&session, &prefix, None, Freshness::from_now_on())).await?.roles;
-    let owner_tag = owner_tag_key(&spec.infra_name);
-    let owned =
-        granted.values().filter_map(|role| role.as_ref().ok()).filter(|role| role.tags.contains_key(&owner_tag));
-    let in_force =
-        owned.map(|role| InForce { secret: secret_of(&role.description), role: role.live.name.clone() }).collect();
+    let reading = granted_roles(&session, &prefix, None, Freshness::from_now_on());
+    let granted = watched(Box::pin(reading), || roles_read(&account, &meter)).await?.roles;
+    let mut owned = Owned::default();
+    for (name, role) in &granted {
+        match role {
+            Ok(role) => {
+                let (tags, description) = (&role.tags, role.description.as_str());
+                let about = About { name: &role.live.name, tags, description, trust: &role.live.trust };
+                owned.add(&spec.infra_name, about);
+            }
+            Err(why) => drop(owned.others.insert(name.clone(), format!("it could not be read ({why})"))),
+        }
+    }
     Ok(Live {
         roles: granted.into_iter().map(|(name, role)| (name, role.map(|role| role.live))).collect(),
-        in_force,
+        owned,
         in_words: format!("roles of {} in account {account}", spec.infra_name),
         account,
     })
 }
 
-/// The Secret that a role's description names, as ccoctl and Rolecall write it.
-fn secret_of(description: &str) -> Option<SecretKey> {
-    let (namespace, name) = description.strip_prefix("OpenShift role for ")?.split_once('/')?;
-    Some(SecretKey { namespace: namespace.into(), name: name.into() })
+/// The roles that were not looked at, with the reason: neither does the target release ask for one of their name, nor are
+/// they known to be the cluster's.
+fn passed_over(live: &Live, targets: &[Target]) -> Vec<(String, String)> {
+    let asked_for: BTreeSet<String> = targets.iter().map(|target| target.role.to_ascii_lowercase()).collect();
+    let others = live.owned.others.iter().filter(|(name, _)| !asked_for.contains(*name));
+    let written = |name: &String| match live.roles.get(name) {
+        Some(Ok(role)) => role.name.clone(),
+        _ => name.clone(),
+    };
+    let told = others
+        .map(|(name, why)| (written(name), format!("{why}, and the target release asks for no role of its name")));
+    told.collect()
 }
 
 /// The provider that the roles must trust, and the issuer without its scheme: as given, as the cluster's bucket has it,
@@ -276,7 +299,7 @@ fn trusted(args: &Args, issuer: &DesiredIssuer, live: &Live, targets: &[Target])
     let default = issuer.provider.host_and_path().to_owned();
     let of_targets = targets.iter().map(|target| target.role.to_ascii_lowercase());
     let of_cluster: BTreeSet<String> =
-        live.in_force.iter().map(|role| role.role.to_ascii_lowercase()).chain(of_targets).collect();
+        live.owned.in_force.iter().map(|role| role.role.to_ascii_lowercase()).chain(of_targets).collect();
     let roles = live.roles.iter().filter(|(name, _)| of_cluster.contains(*name));
     let trusts = roles.filter_map(|(_, role)| role.as_ref().ok()?.trust.as_ref().ok());
     match federated_provider(trusts, &issuer.provider.arn) {

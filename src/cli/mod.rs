@@ -8,6 +8,8 @@ mod manifests;
 mod plan;
 mod printer;
 mod release;
+mod watched;
+mod yaml;
 
 use std::process::ExitCode;
 

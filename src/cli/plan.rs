@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 use jiff::Timestamp;
 
 use super::file;
-use super::manifests::{files_of, read_requests};
-use super::printer;
+use super::manifests::{read_requests, refuse_duplicates};
+use super::{printer, yaml};
 use crate::api::ClusterIdentity;
 use crate::aws::anonymous::AnonymousReader;
 use crate::aws::meter::Meter;
@@ -20,7 +20,7 @@ use crate::desired::{Inputs, desire};
 use crate::observed::{Leftovers, Observed};
 use crate::plan::{Prior, plan};
 use crate::release::inclusion::Inclusion;
-use crate::release::manifests::{LARGEST_FILE, Manifest};
+use crate::release::manifests::{Cloud, LARGEST_FILE, Manifest};
 use crate::report::{PlanReport, html, json, markdown, text};
 
 #[derive(Debug, clap::Args)]
@@ -54,6 +54,7 @@ pub struct Args {
 enum Output {
     Text,
     Json,
+    Yaml,
     Markdown,
     Html,
 }
@@ -61,7 +62,7 @@ enum Output {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let identity = read_identity(&args.identity)?;
     let (manifests, passed_over) = select(read_requests(&args.credentials_requests)?, args.included);
-    files_of(&manifests)?;
+    refuse_duplicates(&manifests)?;
     let keys = args.public_key_files.iter().map(|file| key_source(file)).collect();
     super::runtime()?.block_on(show(args, identity, manifests, keys, &passed_over))
 }
@@ -112,6 +113,7 @@ async fn show(
     printer::out(&match args.output {
         Output::Text => text::render(&report),
         Output::Json => format!("{:#}\n", json::render(&report)),
+        Output::Yaml => yaml::of(&json::render(&report)).context("cannot write the report as YAML")?,
         Output::Markdown => markdown::render(&report),
         Output::Html => html::render(&report),
     })?;
@@ -144,8 +146,12 @@ fn select(manifests: Vec<Manifest>, included: bool) -> (Vec<Manifest>, Vec<Strin
     let mut passed_over = Vec::new();
     let mut kept = Vec::new();
     for manifest in manifests {
-        match inclusion.decide(&manifest.annotations) {
-            Err(excluded) if included => passed_over.push(format!("{}: {excluded}", manifest.id)),
+        match (inclusion.decide(&manifest.annotations), &manifest.cloud) {
+            (Err(excluded), _) if included => passed_over.push(format!("{}: {excluded}", manifest.id)),
+            // Another cloud's request may be as it likes.
+            (_, Cloud::Other(kind)) if manifest.spec.is_err() => {
+                passed_over.push(format!("{}: for another cloud ({kind})", manifest.id));
+            }
             _ => kept.push(manifest),
         }
     }
@@ -155,4 +161,23 @@ fn select(manifests: Vec<Manifest>, included: bool) -> (Vec<Manifest>, Vec<Strin
 fn key_source(file: &Path) -> KeySource {
     let pem = std::fs::read_to_string(file).map_err(|error| format!("it cannot be read: {error}"));
     KeySource { origin: file.display().to_string(), pem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release::manifests::read_file;
+
+    #[test]
+    fn another_clouds_request_that_cannot_be_read_is_passed_over_and_ours_is_not() {
+        let request = |name: &str, kind: &str| {
+            format!(
+                "apiVersion: cloudcredential.openshift.io/v1\nkind: CredentialsRequest\nmetadata: {{name: {name}, namespace: r}}\nspec: {{providerSpec: {{kind: {kind}}}}}\n---\n"
+            )
+        };
+        let text = request("ours", "AWSProviderSpec") + &request("theirs", "AzureProviderSpec");
+        let (kept, passed_over) = select(read_file("x.yaml", &text).unwrap(), false);
+        assert_eq!(passed_over, ["r/theirs: for another cloud (AzureProviderSpec)"]);
+        assert!(kept.len() == 1 && kept[0].id.name == "ours" && kept[0].spec.is_err());
+    }
 }

@@ -219,15 +219,23 @@ struct RawEntry {
 }
 
 const API_VERSION: &str = "cloudcredential.openshift.io/v1";
-const AWS_KIND: &str = "AWSProviderSpec";
+/// The kind of a `providerSpec` for AWS.
+pub const AWS_KIND: &str = "AWSProviderSpec";
 
-/// The kind of a `providerSpec` that is for another cloud.
-pub fn other_cloud(spec: &CredentialsRequestSpec) -> Option<String> {
+/// The kind of a request's `providerSpec`.
+pub fn provider_kind(spec: &CredentialsRequestSpec) -> Option<String> {
     #[derive(Deserialize)]
     struct Kind {
         kind: String,
     }
     let Kind { kind } = spec.provider_spec.as_ref()?.read()?;
+    Some(kind)
+}
+
+/// The kind of a `providerSpec` that is for another cloud. A request in force whose kind is no such name is refused instead:
+/// a slip must not give up its role.
+pub fn other_cloud(spec: &CredentialsRequestSpec) -> Option<String> {
+    let kind = provider_kind(spec)?;
     (kind != AWS_KIND && kind.ends_with("ProviderSpec")).then_some(kind)
 }
 

@@ -1,6 +1,7 @@
 //! The roll call before an upgrade: what each component of the target release needs, and whether its live role grants it.
 
 pub mod annotation;
+pub mod owned;
 pub mod release;
 pub mod simulation;
 mod surplus;
@@ -29,13 +30,31 @@ pub struct LiveRole {
     pub granted: Granted,
 }
 
+/// A request, and where it stands: a release may have several of one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The request.
+    pub request: RequestId,
+    /// The file; empty for an object in the cluster.
+    pub file: String,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.file.as_str() {
+            "" => write!(f, "{}", self.request),
+            file => write!(f, "{} in {file}", self.request),
+        }
+    }
+}
+
 /// A component of the target release.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// Its Secret: what identifies the component from release to release.
     pub secret: SecretKey,
     /// The request that asks for it.
-    pub request: RequestId,
+    pub origin: Origin,
     /// The name of its role.
     pub role: String,
     /// What it asks for, or why that cannot be told.
@@ -166,8 +185,8 @@ pub struct Unadmitted {
 pub struct Component {
     /// Its Secret; of a retired component it may not be known.
     pub secret: Option<SecretKey>,
-    /// The request of the target release; a retired component has none.
-    pub request: Option<RequestId>,
+    /// The requests of the target release, each different from the others, and mostly one. A retired component has none.
+    pub origins: Vec<Origin>,
     /// The name of its role.
     pub role: String,
     /// The verdict.
@@ -185,6 +204,25 @@ pub struct Component {
 }
 
 impl Component {
+    /// The request of the target release, the first one where there are several.
+    pub fn request(&self) -> Option<&RequestId> {
+        self.origins.first().map(|origin| &origin.request)
+    }
+
+    /// The requests by name and place, where there are several.
+    pub fn several(&self) -> Option<String> {
+        let origins: Vec<String> = self.origins.iter().map(Origin::to_string).collect();
+        (origins.len() > 1).then(|| format!("{} requests that differ ask for it, {}", origins.len(), few(&origins)))
+    }
+
+    /// A reason, and with it the requests where there are several: any of them may be what it is about.
+    fn because(&self, why: String) -> String {
+        match self.several() {
+            Some(several) => format!("{why}; {several}"),
+            None => why,
+        }
+    }
+
     /// The verdict on a component with a live role: what is missing of its policies and of its trust policy.
     fn verdict_of_parts(&self) -> ComponentVerdict {
         let of_trust = match self.trust.iter().map(|unadmitted| unadmitted.verdict).max().unwrap_or(Verdict::Covered) {
@@ -242,6 +280,9 @@ pub fn federated_provider<'a>(trusts: impl Iterator<Item = &'a Document>, expect
     }
 }
 
+/// Why a component is covered.
+const GRANTS_ALL: &str = "the live role grants all that it needs";
+
 /// Calls the roll. Pure, total, and in the same order for the same arguments.
 pub fn roll_call(call: &Call) -> RollCall {
     let mut by_secret: BTreeMap<&SecretKey, Vec<&Target>> = BTreeMap::new();
@@ -253,7 +294,7 @@ pub fn roll_call(call: &Call) -> RollCall {
     let retired = call.in_force.iter().filter(|old| !asked_for.contains(&old.role.to_ascii_lowercase()));
     components.extend(retired.map(|old| Component {
         secret: old.secret.clone(),
-        request: None,
+        origins: Vec::new(),
         role: old.role.clone(),
         verdict: ComponentVerdict::Retired,
         missing: Vec::new(),
@@ -271,22 +312,24 @@ fn component(call: &Call, targets: &[&Target]) -> Component {
     let first = targets[0];
     let mut component = Component {
         secret: Some(first.secret.clone()),
-        request: Some(first.request.clone()),
+        origins: targets.iter().map(|target| target.origin.clone()).collect(),
         role: first.role.clone(),
         verdict: ComponentVerdict::Covered,
         missing: Vec::new(),
         trust: Vec::new(),
         surplus: Vec::new(),
         simulated: Vec::new(),
-        because: "the live role grants all that it needs".into(),
+        because: GRANTS_ALL.into(),
     };
     let mut asks = Vec::new();
     for target in targets {
         match &target.asks {
             Ok(read) => asks.push(read),
             Err(why) => {
+                let which = if targets.len() > 1 { format!("{}: ", target.origin) } else { String::new() };
+                let why = format!("the request of the target release cannot be read: {which}{why}");
                 component.verdict = ComponentVerdict::Indeterminate;
-                component.because = format!("the request of the target release cannot be read: {why}");
+                component.because = component.because(why);
                 return component;
             }
         }
@@ -294,11 +337,11 @@ fn component(call: &Call, targets: &[&Target]) -> Component {
     match call.live.get(&first.role.to_ascii_lowercase()) {
         None => {
             component.verdict = ComponentVerdict::NewRole;
-            component.because = format!("there is no role {} yet", first.role);
+            component.because = component.because(format!("there is no role {} yet", first.role));
         }
         Some(Err(why)) => {
             component.verdict = ComponentVerdict::Indeterminate;
-            component.because = format!("the role could not be read ({why})");
+            component.because = component.because(format!("the role could not be read ({why})"));
         }
         Some(Ok(live)) => judge_live(call, &mut component, live, &asks),
     }
@@ -330,14 +373,14 @@ fn because_of(component: &Component) -> String {
     let gravest = component.missing.iter().map(|part| part.verdict).max();
     let part = component.missing.iter().find(|part| Some(part.verdict) == gravest);
     let unadmitted = component.trust.iter().rev().max_by_key(|unadmitted| unadmitted.verdict);
-    match (part, unadmitted) {
+    component.because(match (part, unadmitted) {
         (Some(part), unadmitted) if unadmitted.is_none_or(|one| part.verdict >= one.verdict) => {
             let on = if part.resource == "*" { String::new() } else { format!(" on {}", part.resource) };
             format!("{}{on}: {}", few(&part.actions), part.because)
         }
         (_, Some(unadmitted)) => format!("service account {}: {}", unadmitted.service_account, unadmitted.because),
-        _ => "the live role grants all that it needs".into(),
-    }
+        _ => GRANTS_ALL.into(),
+    })
 }
 
 fn unadmitted(call: &Call, live: &LiveRole, asks: &[&ReadRequest]) -> Vec<Unadmitted> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::api::{CredentialsRequestSpec, RELEASE_LABEL};
 use crate::desired::RequestInput;
-use crate::desired::request::RequestId;
+use crate::desired::request::{AWS_KIND, RequestId};
 
 /// Annotation that marks a request which the release has removed.
 pub const DELETE_ANNOTATION: &str = "release.openshift.io/delete";
@@ -39,6 +39,39 @@ pub enum ManifestError {
     },
 }
 
+/// Which cloud a request is for: what `spec.providerSpec.kind` says, whatever else is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cloud {
+    /// AWS.
+    Aws,
+    /// Another one; the kind.
+    Other(String),
+    /// There is no such kind.
+    Unnamed,
+    /// It cannot be told: nothing is left of an object that could not be read.
+    Unknown,
+}
+
+impl Cloud {
+    /// By the kind of a `providerSpec`, if it has one.
+    pub fn of_kind(kind: Option<&str>) -> Self {
+        match kind {
+            Some(AWS_KIND) => Self::Aws,
+            Some(kind) => Self::Other(kind.to_owned()),
+            None => Self::Unnamed,
+        }
+    }
+
+    /// Why no cluster on AWS gets the request, as `oc adm release extract --cloud=aws` decides it.
+    pub fn why_not_aws(&self) -> Option<String> {
+        match self {
+            Self::Aws | Self::Unknown => None,
+            Self::Other(kind) => Some(format!("for another cloud ({kind})")),
+            Self::Unnamed => Some(format!("for no cloud: spec.providerSpec has no kind, which for AWS is {AWS_KIND}")),
+        }
+    }
+}
+
 /// A CredentialsRequest of a release.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
@@ -50,6 +83,8 @@ pub struct Manifest {
     pub annotations: BTreeMap<String, String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Which cloud it is for. Most specs that cannot be read say so, too.
+    pub cloud: Cloud,
     /// Its spec; a tombstone has none.
     pub spec: Result<CredentialsRequestSpec, String>,
 }
@@ -115,6 +150,7 @@ fn collect(file: &str, document: &Value, found: &mut Vec<Manifest>) {
         id: RequestId { namespace: name("namespace"), name: name("name") },
         annotations: strings("annotations"),
         labels: strings("labels"),
+        cloud: Cloud::of_kind(document.pointer("/spec/providerSpec/kind").and_then(Value::as_str)),
         spec: match document.get("spec") {
             None | Some(Value::Null) => Err("spec is missing".into()),
             Some(spec) => CredentialsRequestSpec::deserialize(spec).map_err(|error| format!("spec: {error}")),

@@ -9,10 +9,7 @@ pub mod remark;
 pub mod sarif;
 pub mod text;
 
-use std::collections::BTreeMap;
-
 use super::page::Mood;
-use crate::desired::request::RequestId;
 use crate::plan::upgrade::{Component, ComponentVerdict, Readiness, RollCall};
 
 /// Everything that a report of a roll call tells.
@@ -26,10 +23,10 @@ pub struct RollCallReport<'a> {
     pub target: String,
     /// The issuer whose tokens the roles must admit.
     pub issuer: String,
-    /// The files that the target release's requests stand in, where they come from files.
-    pub files: BTreeMap<RequestId, String>,
     /// The requests that the cluster does not get, with the reason; told on demand only.
     pub excluded: Option<Vec<(String, String)>>,
+    /// The roles that may be the cluster's by their names and were not looked at, with the reason; told on demand only.
+    pub passed_over: Option<Vec<(String, String)>>,
 }
 
 impl RollCallReport<'_> {
@@ -37,10 +34,18 @@ impl RollCallReport<'_> {
     fn facts(&self) -> [(&'static str, String); 3] {
         [("live", self.live.clone()), ("target", self.target.clone()), ("issuer", self.issuer.clone())]
     }
+
+    /// The roles that were not looked at, if that is to be told.
+    fn passed_over(&self) -> &[(String, String)] {
+        self.passed_over.as_deref().unwrap_or_default()
+    }
 }
 
 /// What is said where it was asked which requests the cluster does not get, and it gets all.
 const NOTHING_EXCLUDED: &str = "Nothing: it gets every request of the release.";
+
+/// The title of the roles that were not looked at.
+const PASSED_OVER: &str = "Roles not looked at";
 
 /// `namespace/name` of a component's Secret; the role's name where that is not known.
 fn name(component: &Component) -> String {

@@ -2,10 +2,14 @@
 
 pub mod docs;
 mod dumps;
+mod duplicates;
 mod flags;
 mod formats;
 mod input;
+mod links;
 mod live;
+mod mutations;
+mod owned;
 pub mod page;
 mod pairs;
 mod synthetic;

@@ -89,12 +89,8 @@ fn included(check: &UpgradeCheck, release: Release) -> Result<ReleaseForCluster,
         profile: of.profile.clone(),
     };
     let included = Included::of(release.manifests, &inclusion);
-    if included.is_empty() {
-        return Err(Unread::Failed(format!(
-            "{} holds no CredentialsRequest for AWS that this cluster would get ({} are for other clusters); is it a release's manifests?",
-            release.source,
-            included.excluded.len()
-        )));
+    if let Some(problem) = included.emptiness(&release.source) {
+        return Err(Unread::Failed(problem));
     }
     let wanted = &check.spec.release.version;
     if let Some(version) = release.version.as_ref().filter(|version| !annotation::is_version(version, wanted)) {
@@ -147,9 +143,9 @@ fn asked<'a>(
         }
     }
     // A request that does not even say which Secret it is for may be any component's.
-    if let Some((id, _, why)) = included.unreadable.iter().find(|(_, secret, _)| secret.is_none()) {
+    if let Some((origin, _, why)) = included.unreadable.iter().find(|(_, secret, _)| secret.is_none()) {
         for secret in remembered {
-            asked.entry(secret.clone()).or_insert_with(|| Err(format!("{id}: {why}")));
+            asked.entry(secret.clone()).or_insert_with(|| Err(format!("{}: {why}", origin.request)));
         }
     }
     asked

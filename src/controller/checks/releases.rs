@@ -15,11 +15,11 @@ use super::super::contain;
 use super::super::watches::{IdentityRef, Stores, in_namespaces};
 use crate::api::upgrade_check::{LocalReference, ReleaseImageSource, TargetRelease};
 use crate::api::{ClusterIdentity, RELEASE_LABEL};
-use crate::desired::request::RequestId;
+use crate::desired::request::{RequestId, provider_kind};
 use crate::kubernetes::errors::fault;
 use crate::observed::{Fault, FaultClass};
 use crate::registry::{PullSecret, Reference, RegistryClient, RegistryError, ReleaseImage, read_release};
-use crate::release::manifests::{Manifest, read_file};
+use crate::release::manifests::{Cloud, Manifest, read_file};
 
 /// How long an image that a tag names is believed.
 const TAG_AGE: Duration = Duration::from_mins(10);
@@ -328,6 +328,10 @@ fn candidates(stores: &Stores, identity: &ClusterIdentity, selector: &Selector) 
             id: RequestId { namespace, name: meta.name.clone().unwrap_or_default() },
             annotations: annotations.into_iter().filter(|(key, _)| of_release(key)).collect(),
             labels,
+            cloud: match &guarded.0 {
+                Ok(request) => Cloud::of_kind(provider_kind(&request.spec).as_deref()),
+                Err(_) => Cloud::Unknown,
+            },
             spec: guarded.0.as_ref().map(|request| request.spec.clone()).map_err(|invalid| invalid.error.clone()),
         });
     }

@@ -7,7 +7,7 @@
 //! resource, where a Deny on single resources does not show, so that what it allows on `*` is `Conditional` at best: nobody
 //! has seen what the layers that we may not read deny.
 
-use super::{Component, ComponentVerdict, Part, because_of};
+use super::{Component, ComponentVerdict, GRANTS_ALL, Part, because_of};
 use crate::policy::coverage::Verdict;
 
 /// A question to AWS.
@@ -80,10 +80,8 @@ pub fn answer(component: &mut Component, answers: &[Answer]) {
     component.simulated.extend_from_slice(answers);
     component.verdict = component.verdict_of_parts();
     component.because = match (component.verdict, answers.is_empty()) {
-        (ComponentVerdict::Covered, false) => {
-            "the live role grants all that it needs, as iam:SimulatePrincipalPolicy says where policies could not be judged"
-                .into()
-        }
+        (ComponentVerdict::Covered, false) => component
+            .because(format!("{GRANTS_ALL}, as iam:SimulatePrincipalPolicy says where policies could not be judged")),
         _ => because_of(component),
     };
 }
@@ -140,7 +138,7 @@ mod tests {
     fn component(missing: Vec<Part>) -> Component {
         Component {
             secret: None,
-            request: None,
+            origins: Vec::new(),
             role: "r".into(),
             verdict: ComponentVerdict::Indeterminate,
             missing,

@@ -38,7 +38,7 @@ pub fn component(component: &Component) -> CheckedComponent {
     });
     CheckedComponent {
         request: component.secret.as_ref().map(ToString::to_string),
-        credentials_request: component.request.as_ref().map(ToString::to_string),
+        credentials_request: component.request().map(ToString::to_string),
         role: component.role.clone(),
         verdict: component.verdict.as_str().into(),
         missing: component.missing.iter().map(missing).collect(),

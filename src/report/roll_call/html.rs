@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::remark::{Level, Remark, remarks};
-use super::{NOTHING_EXCLUDED, RollCallReport, counts, headline, in_words, mood, name};
+use super::{NOTHING_EXCLUDED, PASSED_OVER, RollCallReport, counts, headline, in_words, mood, name};
 use crate::plan::upgrade::Component;
 use crate::report::markup::printable;
 use crate::report::page::{Mood, page};
@@ -19,10 +19,19 @@ pub fn render(report: &RollCallReport<'_>) -> String {
         @if let Some(excluded) = &report.excluded {
             h2 { "Not for this cluster" }
             @if excluded.is_empty() { p { (NOTHING_EXCLUDED) } }
-            @else { ul { @for (request, why) in excluded { li { code { (printable(request)) } br; (printable(why)) } } } }
+            @else { (pairs(excluded)) }
+        }
+        @if !report.passed_over().is_empty() {
+            h2 { (PASSED_OVER) }
+            (pairs(report.passed_over()))
         }
     };
     page("Rolecall: before the upgrade", headline(roll_call.readiness()), &report.facts(), &body)
+}
+
+/// Names, each with a reason.
+fn pairs(pairs: &[(String, String)]) -> Markup {
+    html! { ul { @for (name, why) in pairs { li { code { (printable(name)) } br; (printable(why)) } } } }
 }
 
 fn table(components: &[Component]) -> Markup {

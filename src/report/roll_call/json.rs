@@ -25,6 +25,10 @@ pub fn render(report: &RollCallReport<'_>) -> Value {
         let pairs = excluded.iter().map(|(request, because)| json!({"request": request, "because": because}));
         value["excluded"] = pairs.collect();
     }
+    if let Some(passed_over) = &report.passed_over {
+        let pairs = passed_over.iter().map(|(role, because)| json!({"role": role, "because": because}));
+        value["passedOver"] = pairs.collect();
+    }
     value
 }
 

@@ -21,11 +21,11 @@ pub fn render(report: &RollCallReport<'_>) -> String {
 fn write_report(out: &mut String, report: &RollCallReport<'_>) -> std::fmt::Result {
     let components = &report.roll_call.components;
     let count = |wanted: Kind| components.iter().filter(|component| kind(component) == wanted).count();
-    let excluded = report.excluded.as_deref().unwrap_or_default();
-    let skipped = count(Kind::Skipped) + excluded.len();
+    let left_out = report.excluded.iter().flatten().chain(report.passed_over());
+    let skipped = count(Kind::Skipped) + left_out.clone().count();
     let counts = format!(
         "tests=\"{}\" failures=\"{}\" errors=\"{}\"",
-        components.len() + excluded.len(),
+        components.len() + left_out.clone().count(),
         count(Kind::Failure),
         count(Kind::Error),
     );
@@ -40,8 +40,8 @@ fn write_report(out: &mut String, report: &RollCallReport<'_>) -> std::fmt::Resu
     }
     writeln!(out, "    </properties>")?;
     components.iter().try_for_each(|component| write_case(out, component))?;
-    for (request, because) in excluded {
-        open(out, request)?;
+    for (name, because) in left_out {
+        open(out, name)?;
         writeln!(out, "      <skipped message=\"{}\"/>\n    </testcase>", xml(because))?;
     }
     writeln!(out, "  </testsuite>\n</testsuites>")

@@ -1,7 +1,7 @@
 //! A roll call as Markdown: for a pull request, a chat, a pipeline's summary.
 
 use super::remark::{Level, Remark, remarks};
-use super::{NOTHING_EXCLUDED, RollCallReport, counts, headline, in_words, name};
+use super::{NOTHING_EXCLUDED, PASSED_OVER, RollCallReport, counts, headline, in_words, name};
 use crate::report::markup::{code, markdown, row};
 
 /// Renders a roll call.
@@ -36,6 +36,8 @@ pub fn render(report: &RollCallReport<'_>) -> String {
         let lines = excluded.iter().map(|(request, why)| format!("- {}: {}\n", code(request), markdown(why)));
         out += &section("Not for this cluster", lines.chain(nothing));
     }
+    let lines = report.passed_over().iter().map(|(role, why)| format!("- {}: {}\n", code(role), markdown(why)));
+    out += &section(PASSED_OVER, lines);
     out
 }
 

@@ -25,6 +25,8 @@ pub enum Rule {
     Retired,
     /// A permission that is granted and not asked for.
     Surplus,
+    /// Several requests that differ ask for one component.
+    Several,
 }
 
 /// How grave a remark is.
@@ -40,7 +42,7 @@ pub enum Level {
 
 impl Rule {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Missing,
         Self::Conditional,
         Self::Undecided,
@@ -50,6 +52,7 @@ impl Rule {
         Self::Unreadable,
         Self::Retired,
         Self::Surplus,
+        Self::Several,
     ];
 
     /// Its identifier.
@@ -64,6 +67,7 @@ impl Rule {
             Self::Unreadable => "unreadable",
             Self::Retired => "retired-role",
             Self::Surplus => "surplus-permission",
+            Self::Several => "differing-requests",
         }
     }
 
@@ -81,6 +85,9 @@ impl Rule {
             Self::Unreadable => "The component cannot be judged: its request or its role cannot be read.",
             Self::Retired => "The target release does not ask for this role any more.",
             Self::Surplus => "The live role grants what the target release does not ask for.",
+            Self::Several => {
+                "The target release has several requests for the component's Secret, and the role must grant what each asks for."
+            }
         }
     }
 
@@ -89,7 +96,7 @@ impl Rule {
         match self {
             Self::Missing | Self::Unadmitted | Self::NewRole => Level::Error,
             Self::Conditional | Self::Undecided | Self::PerhapsAdmitted | Self::Unreadable => Level::Warning,
-            Self::Retired | Self::Surplus => Level::Note,
+            Self::Retired | Self::Surplus | Self::Several => Level::Note,
         }
     }
 
@@ -153,6 +160,11 @@ pub fn remarks(component: &Component) -> Vec<Remark> {
     remarks.extend(component.missing.iter().map(Remark::of_part));
     remarks.extend(component.trust.iter().map(Remark::of_account));
     remarks.extend(component.surplus.iter().map(Remark::of_part));
+    remarks.extend(component.several().map(|several| Remark {
+        rule: Rule::Several,
+        what: name(component),
+        why: format!("{several}: the role must grant what each of them asks for"),
+    }));
     remarks.sort_by_key(|remark| remark.rule.level());
     remarks
 }

@@ -39,12 +39,15 @@ pub fn render(report: &RollCallReport<'_>) -> Value {
     })
 }
 
-/// What the cluster does not get is no result; it is told as a note on the run.
+/// What the cluster does not get, and what was not looked at, is no result; it is told as notes on the run.
 fn invocation(report: &RollCallReport<'_>) -> Value {
     let mut invocation = json!({"executionSuccessful": true});
+    let note = |text: String| json!({"level": "note", "message": {"text": text}});
     if let Some(excluded) = &report.excluded {
-        let note = |(request, because): &(String, String)| json!({"level": "note", "message": {"text": format!("{request} is not for this cluster: {because}")}});
-        invocation["toolExecutionNotifications"] = excluded.iter().map(note).collect();
+        let requests = excluded.iter().map(|(request, why)| note(format!("{request} is not for this cluster: {why}")));
+        let roles =
+            report.passed_over().iter().map(|(role, why)| note(format!("role {role} was not looked at: {why}")));
+        invocation["toolExecutionNotifications"] = requests.chain(roles).collect();
     }
     invocation
 }
@@ -67,8 +70,9 @@ const fn level(rule: Rule) -> &'static str {
 
 fn result(report: &RollCallReport<'_>, component: &Component, remark: &Remark) -> Value {
     let component_name = name(component);
-    let file = component.request.as_ref().and_then(|request| report.files.get(request)).unwrap_or(&report.target);
-    json!({
+    let mut files = component.origins.iter().map(|origin| &origin.file).filter(|file| !file.is_empty());
+    let file = files.next().unwrap_or(&report.target);
+    let mut result = json!({
         "ruleId": remark.rule.id(),
         "ruleIndex": Rule::ALL.iter().position(|rule| *rule == remark.rule),
         "level": level(remark.rule),
@@ -81,7 +85,14 @@ fn result(report: &RollCallReport<'_>, component: &Component, remark: &Remark) -
         // What makes it the same result in another run: not the reason, whose words may change.
         "partialFingerprints": {"rolecall/v1": format!("{} {component_name} {}", remark.rule.id(), remark.what)},
         "properties": {"role": component.role},
-    })
+    });
+    // Any of several requests may be what asks for it.
+    let others: Vec<Value> =
+        files.map(|file| json!({"physicalLocation": {"artifactLocation": {"uri": uri(file)}}})).collect();
+    if !others.is_empty() {
+        result["relatedLocations"] = others.into();
+    }
+    result
 }
 
 /// A path as a URI reference.

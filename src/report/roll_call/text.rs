@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::remark::{Level, Remark, Rule, remarks};
-use super::{NOTHING_EXCLUDED, RollCallReport, counts, headline, mood, name};
+use super::{NOTHING_EXCLUDED, PASSED_OVER, RollCallReport, counts, headline, mood, name};
 use crate::plan::upgrade::Component;
 use crate::report::markup::printable;
 use crate::report::page::Mood;
@@ -45,6 +45,12 @@ fn write_report(out: &mut String, report: &RollCallReport<'_>) -> std::fmt::Resu
             writeln!(out, "  {}: {}", printable(request), printable(because))?;
         }
     }
+    if !report.passed_over().is_empty() {
+        writeln!(out, "\n{PASSED_OVER}")?;
+    }
+    for (role, because) in report.passed_over() {
+        writeln!(out, "  {}: {}", printable(role), printable(because))?;
+    }
     Ok(())
 }
 
@@ -69,6 +75,11 @@ fn write_component(out: &mut String, component: &Component, widest: usize) -> st
         remarks.iter().filter(|remark| remark.rule == Rule::Surplus).map(|remark| remark.what.as_str()).collect();
     if !surplus.is_empty() {
         writeln!(out, "      granted, and not asked for: {}", printable(&surplus.join(", ")))?;
+    }
+    // A remark about the whole component has said so.
+    let whole = remarks.iter().any(|remark| matches!(remark.rule, Rule::NewRole | Rule::Unreadable));
+    if let Some(several) = component.several().filter(|_| !whole) {
+        writeln!(out, "      {}", printable(&several))?;
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ fn profile() {
     let to = release("4.20");
     let nobody = check(&["--from", &to, "--to", &to, "--profile", "nobody"]);
     nobody.assert_refused(&[
-        "holds no CredentialsRequest for AWS that this cluster would get (7 are for other clusters)",
+        "holds no CredentialsRequest for AWS that this cluster would get (7 are for other clusters, 3 not for AWS)",
     ]);
     let told = check(&["--from", &to, "--to", &to, "--profile", "hypershift", "--verbose"]);
     assert!(told.stdout.contains("not included in profile hypershift"), "{}", told.stdout);

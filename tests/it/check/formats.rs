@@ -109,6 +109,39 @@ fn colours_are_for_terminals() {
     assert!(check_with(&args, &[("CLICOLOR_FORCE", "1")]).stdout.contains('\u{1b}'), "asked for by name");
 }
 
+/// What takes a moment to read is announced, where somebody waits.
+#[test]
+fn a_long_dump_is_announced_on_a_terminal() {
+    let mut dump = dump("4.20", Value::clone);
+    let on_a_terminal = |name: &str, dump: &Value| {
+        let dump = file(name, dump.to_string());
+        let run = "exec \"$0\" check --account-dump \"$1\" --name prod --to \"$2\" > /dev/null";
+        let quoted = |text: &str| format!("'{text}'");
+        let words = [env!("CARGO_BIN_EXE_rolecall"), &dump, &release("4.20")].map(quoted).join(" ");
+        let shell = format!("sh -c '{run}' {words}");
+        let mut script = Command::new("script");
+        let ended = Ended::of(script.args(["-qec", &shell, "/dev/null"]).env_clear().env("TERM", "xterm"));
+        assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+        ended.stdout
+    };
+    assert_eq!(on_a_terminal("short.json", &dump), "");
+    dump["UserDetailList"] = json!(["x".repeat(11_000_000)]);
+    let shown = on_a_terminal("long.json", &dump);
+    assert!(shown.starts_with("\r\u{1b}[K") && shown.ends_with("\r\u{1b}[K"), "{shown:?}");
+    assert!(shown.contains("check-long.json: 11 MB of roles and policies are read"), "{shown:?}");
+}
+
+/// The JSON report in other clothes, read by another library than the one that wrote it.
+#[test]
+fn yaml_holds_what_json_holds() {
+    let path = file("report.yaml", rendered("yaml", "yaml"));
+    let read = "import sys, json, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1], encoding='utf-8'))))";
+    let ended = Ended::of(Command::new(tool("emulators/bin/python3")).args(["-c", read, &path]));
+    let yaml: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
+    let json: Value = serde_json::from_str(&rendered("yaml", "json")).unwrap();
+    assert_eq!(yaml, json);
+}
+
 #[test]
 fn markdown_stays_markdown() {
     let text = rendered("markdown", "markdown");

@@ -1,5 +1,6 @@
 //! Input that is none, or odd: a clear line, or the right verdict.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
@@ -40,7 +41,7 @@ fn what_is_no_release_is_named() {
     let gated = ingress(|text| {
         text.replace("  annotations:\n", "  annotations:\n    release.openshift.io/feature-set: TechPreviewNoUpgrade\n")
     });
-    refused(&file("gated.yaml", &gated), &["(1 are for other clusters); is it a release's manifests?"]);
+    refused(&file("gated.yaml", &gated), &["(1 are for other clusters, 0 not for AWS); is it a release's manifests?"]);
 }
 
 #[test]
@@ -56,23 +57,6 @@ fn what_is_too_large_is_not_read() {
     refused(&file("cyclic.yaml", "a: &a [*a]\n"), &["check-cyclic.yaml: "]);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     refused(&file("deep.yaml", &deep), &["check-deep.yaml: "]);
-}
-
-#[test]
-fn one_request_in_two_files_is_a_mistake() {
-    let twice = dir("twice");
-    fs::write(twice.join("a.yaml"), ingress(str::to_owned)).unwrap();
-    fs::write(twice.join("b.yaml"), ingress(str::to_owned)).unwrap();
-    let id = "openshift-cloud-credential-operator/openshift-ingress";
-    refused(&shown(&twice), &[&format!("{id} stands in "), "a.yaml and in ", "b.yaml: keep one of them"]);
-    // For clusters of different feature sets they are two requests, of which a cluster gets one.
-    let preview = ingress(|text| {
-        text.replace("  annotations:\n", "  annotations:\n    release.openshift.io/feature-set: TechPreviewNoUpgrade\n")
-            .replace("- sts:AssumeRole", "- sts:TagSession")
-    });
-    fs::write(twice.join("b.yaml"), preview).unwrap();
-    let report = report(&["--from", &release("4.20"), "--to", &shown(&twice)]);
-    assert_eq!(report["verdict"], "Ready", "{report:#}");
 }
 
 /// One object's name may be that of several clouds' requests.
@@ -95,6 +79,50 @@ fn another_clouds_request_of_the_same_name_is_none_of_ours() {
     let missing = results.find(|result| result["ruleId"] == "missing-permission").unwrap();
     let uri = missing["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].as_str().unwrap();
     assert!(uri.ends_with("/check-clouds/b.yaml"), "{uri}");
+}
+
+/// What is not for AWS is put aside by its kind, before anything else of it is read.
+#[test]
+fn requests_that_are_not_for_aws_may_be_as_they_like() {
+    let odd = dir("odd-clouds");
+    let write = |name: &str, from: &str, to: &str, kind: &str| {
+        let request = ingress(|text| {
+            let text = text.replace("kind: AWSProviderSpec", kind).replace("name: openshift-ingress\n", "name: odd\n");
+            text.replace(from, to)
+        });
+        fs::write(odd.join(name), request.replace("name: odd\n", &format!("name: {name}\n"))).unwrap();
+    };
+    let accounts = "  serviceAccountNames:\n  - ingress-operator\n";
+    write("accounts.yaml", accounts, "  serviceAccountNames: all\n", "kind: AzureProviderSpec");
+    write("secret.yaml", "  secretRef:\n", "  secret:\n", "kind: GCPProviderSpec");
+    write("path.yaml", accounts, "  cloudTokenPath: [1]\n", "kind: SomeCloud");
+    write("number.yaml", accounts, "  serviceAccountNames: 7\n", "kind: 7");
+    write("none.yaml", "", "", "sort: AWSProviderSpec");
+    fs::write(odd.join("ours.yaml"), ingress(str::to_owned)).unwrap();
+    let args = ["--from", &release("4.20"), "--to", &shown(&odd), "--verbose"];
+    let told = report(&args);
+    assert_eq!(told["verdict"], "Ready", "{told:#}");
+    let excluded: BTreeMap<&str, &str> = told["excluded"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["request"].as_str().unwrap(), one["because"].as_str().unwrap()))
+        .collect();
+    let nameless = "for no cloud: spec.providerSpec has no kind, which for AWS is AWSProviderSpec";
+    let wanted = [
+        ("accounts", "for another cloud (AzureProviderSpec)"),
+        ("none", nameless),
+        ("number", nameless),
+        ("path", "for another cloud (SomeCloud)"),
+        ("secret", "for another cloud (GCPProviderSpec)"),
+    ];
+    let wanted = wanted.map(|(name, why)| (format!("openshift-cloud-credential-operator/{name}.yaml"), why));
+    assert_eq!(excluded, wanted.iter().map(|(name, why)| (name.as_str(), *why)).collect());
+    // As what is compared with, too; and ours may not be so.
+    let from = report(&["--from", &shown(&odd), "--to", &release("4.20")]);
+    assert_eq!(component(&from, "openshift-ingress-operator/cloud-credentials")["verdict"], "Covered");
+    write("ours.yaml", accounts, "  serviceAccountNames: all\n", "kind: AWSProviderSpec");
+    assert_eq!(report(&args)["verdict"], "Unknown");
 }
 
 /// In a directory, only what may hold a request has to be readable, as in an image. A file that is named is read.
@@ -140,12 +168,9 @@ fn pipes_are_read_no_further_than_files() {
 /// Names are printed, and none of them steers a terminal or looks like another line of ours.
 #[test]
 fn names_cannot_steer_a_terminal() {
-    let nasty =
-        ingress(|text| text.replace("name: openshift-ingress\n", "name: \"a\\e[2J\\r\\nrolecall: b\\u202e\"\n"));
-    let twice = dir("steering");
-    fs::write(twice.join("a.yaml"), &nasty).unwrap();
-    fs::write(twice.join("b.yaml"), &nasty).unwrap();
-    let ended = check_with(&["--from", &release("4.20"), "--to", &shown(&twice)], &[("CLICOLOR_FORCE", "1")]);
+    let nasty = dir("steering");
+    fs::write(nasty.join("a\u{1b}[2J\r\nrolecall: b\u{202e}.yaml"), "# CredentialsRequest\na: [b\n").unwrap();
+    let ended = check_with(&["--from", &release("4.20"), "--to", &shown(&nasty)], &[("CLICOLOR_FORCE", "1")]);
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.stderr);
     let mut lines = ended.stderr.lines();
     assert!(lines.next().is_some_and(|line| line.starts_with("rolecall: ") && line.contains("/a\u{fffd}[2J\u{fffd}")));
@@ -206,7 +231,7 @@ fn names_that_make_no_cluster_are_refused() {
 fn excluded_requests_are_told_on_demand_only() {
     let (from, to) = (release("4.18"), release("4.22"));
     let gated = "openshift-cluster-api";
-    for format in ["text", "json", "markdown", "sarif", "junit", "html"] {
+    for format in ["text", "json", "yaml", "markdown", "sarif", "junit", "html"] {
         let args = ["--from", &from, "--to", &to, "-o", format];
         let ended = check(&args);
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
@@ -217,7 +242,10 @@ fn excluded_requests_are_told_on_demand_only() {
         assert_eq!(verbose.code, ended.code);
     }
     // Where nothing is left out, that is said, too.
-    let gates = ["--from", &from, "--to", &to, "--feature-gate", "ClusterAPIMachineManagement", "--verbose"];
+    let text = fs::read_to_string(&to).unwrap();
+    let ours: Vec<&str> = text.split("\n---\n").filter(|document| document.contains("AWSProviderSpec")).collect();
+    let ours = file("only-aws.yaml", ours.join("\n---\n"));
+    let gates = ["--from", &from, "--to", &ours, "--feature-gate", "ClusterAPIMachineManagement", "--verbose"];
     let all =
         |format: &str| check(&[&gates[..], &["--feature-set", "TechPreviewNoUpgrade", "-o", format]].concat()).stdout;
     let nothing = "Nothing: it gets every request of the release.";

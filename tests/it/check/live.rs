@@ -1,11 +1,15 @@
 //! `rolecall check` against live roles: moto behind the proxy, roles made by the test.
 
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::dumps::{EBS, documents, policy, role_name};
 use super::wanted::{DEFAULT, requests, secret_of};
-use super::{component, file, read_report, release};
-use crate::cli::{Ended, rolecall};
+use super::{component, dir, file, read_report, release};
+use crate::cli::{Ended, rolecall, with_aws};
 use crate::support::aws_state::{self, iam};
 use crate::support::{Emulators, Fault, Kind, Proxy, block_on};
 
@@ -107,6 +111,81 @@ fn what_may_not_be_read_makes_no_verdict() {
     proxy.inject(Fault::always("iam:GetAccountAuthorizationDetails", Kind::AccessDenied));
     assert_eq!(read_report(&run(&proxy, name, "4.20"))["verdict"], "Ready");
     assert!(proxy.count("iam:GetRolePolicy") >= 6, "one by one");
+}
+
+/// What the release does not ask for: a role of the cluster's, and others whose names begin so.
+#[test]
+fn roles_beside_those_that_are_asked_for() {
+    let name = "check-beside";
+    make_roles(name, "4.20");
+    let owner = format!("openshift.io/cloud-credential-operator/{name}");
+    let subject = json!({"StringEquals": {"issuer:sub": "system:serviceaccount:openshift-gone:operator"}});
+    let trust = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Federated": "arn:aws:iam::123456789012:oidc-provider/issuer"},
+        "Action": "sts:AssumeRoleWithWebIdentity", "Condition": subject,
+    }]});
+    for (role, tag) in [("openshift-gone-cloud-creds", &*owner), ("own-tool", "made-by")] {
+        let tag = aws_sdk_iam::types::Tag::builder().key(tag).value("owned").build().unwrap();
+        let create = iam().create_role().role_name(format!("{name}-{role}"));
+        block_on(create.assume_role_policy_document(trust.to_string()).tags(tag).send()).unwrap();
+    }
+    let proxy = Proxy::start(Emulators::shared());
+    let to = release("4.20");
+    let args = ["check", "--name", name, "--region", REGION, "--to", &to, "-o", "json", "--verbose"];
+    let told = || read_report(&rolecall(&proxy, &args, &[]));
+    let report = told();
+    assert_eq!(report["verdict"], "Ready");
+    // Nobody has described it.
+    let retired = component(&report, "openshift-gone/cloud-creds");
+    assert_eq!(
+        (&retired["verdict"], &retired["role"]),
+        (&json!("Retired"), &json!(format!("{name}-openshift-gone-cloud-creds")))
+    );
+    let why = format!(
+        "it has no tag {owner}, which the cluster's roles have, and the target release asks for no role of its name"
+    );
+    assert_eq!(report["passedOver"], json!([{"role": format!("{name}-own-tool"), "because": why}]));
+    // Of one that cannot be read nobody knows whose it is.
+    proxy.inject(Fault::always("iam:GetAccountAuthorizationDetails", Kind::AccessDenied));
+    proxy.inject(Fault::always("iam:GetRole", Kind::AccessDenied).concerning("own-tool"));
+    let because = told()["passedOver"][0]["because"].as_str().unwrap().to_owned();
+    assert!(because.starts_with("it could not be read (") && because.contains("iam:GetRole"), "{because}");
+}
+
+/// Somebody who waits sees how far it is; a file or a pipe gets the report, and nothing else.
+#[test]
+fn progress_is_for_terminals() {
+    let name = "check-waiting";
+    make_roles(name, "4.20");
+    let proxy = Proxy::start(Emulators::shared());
+    for op in ["sts:GetCallerIdentity", "iam:ListRoles", "iam:GetAccountAuthorizationDetails"] {
+        proxy.inject(Fault::always(op, Kind::Delay(Duration::from_millis(700))));
+    }
+    let (report, to) = (dir("waiting").join("report"), release("4.20"));
+    let on_a_terminal = |redirected: &str| {
+        let run = format!("exec \"$ROLECALL\" check --name {name} --region {REGION} --to \"$RELEASE\" {redirected}");
+        let mut command = Command::new("script");
+        with_aws(command.args(["-qec", &run, "/dev/null"]), &proxy);
+        command.envs([("ROLECALL", env!("CARGO_BIN_EXE_rolecall")), ("RELEASE", &to), ("TERM", "xterm")]);
+        let ended = Ended::of(command.env("REPORT", &report));
+        assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+        ended.stdout
+    };
+    let shown = on_a_terminal("> \"$REPORT\"");
+    let lines = [
+        "asking AWS which account this is",
+        "account 123456789012: nothing read so far",
+        "account 123456789012: 1 page of roles read so far",
+    ];
+    for line in lines {
+        assert!(shown.contains(&format!("\r\u{1b}[K{line}")), "{line}: {shown:?}");
+    }
+    assert!(shown.ends_with("\r\u{1b}[K"), "{shown:?}");
+    let written = fs::read_to_string(&report).unwrap();
+    assert!(written.starts_with("Ready: ") && !written.contains('\r'), "{written:?}");
+    let shown = on_a_terminal("2> /dev/null");
+    assert!(shown.contains("Ready: ") && !shown.contains("so far"), "{shown:?}");
+    assert_eq!(run(&proxy, name, "4.20").stderr, "");
 }
 
 /// Of two attached policies the second one decides, as one of the role's own would.

@@ -206,8 +206,8 @@ fn engine(from: &str, to: &str, cluster: &Cluster) -> Option<Value> {
         live: String::new(),
         target: String::new(),
         issuer: String::new(),
-        files: BTreeMap::new(),
         excluded: None,
+        passed_over: None,
     };
     Some(json::render(&report))
 }

@@ -217,7 +217,8 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms
             told.and(written).and(judged)?;
             let retirement = status::next_retirement(&desired);
             // What waits for AWS's reads is looked at once these can no longer be late, however the pass has ended.
-            let held = evidence.plan().obstacles.iter().any(|(_, obstacle)| matches!(obstacle, Obstacle::Settling(_)));
+            let held = evidence.plan().obstacles.iter().any(|(_, obstacle)| matches!(obstacle, Obstacle::Settling(_)))
+                || evidence.plan().settling.hides_the_unknown();
             let settled = held.then(|| evidence.plan().settling.next_expiry(shared.settle_time)).flatten();
             let due = retirement.into_iter().chain(settled).min();
             let drift = evidence.plan().drift();

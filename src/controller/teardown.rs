@@ -103,7 +103,13 @@ async fn tell(
     let next = status::during_teardown(&previous, identity.metadata.generation, evidence, &outcome, now);
     shared.publisher.identity(identity, &previous, &next, evidence).await?;
     tell_requests(shared, identity, now).await;
-    Ok(Ended { outcome, ready: status::ready(&next), due: None, drift: Vec::new() })
+    let due = match outcome {
+        // Nothing comes back in a teardown, so there is no fight to go slowly about.
+        Outcome::Changed { .. } => Some(now),
+        Outcome::Settling => evidence.plan().settling.next_expiry(shared.settle_time),
+        _ => None,
+    };
+    Ok(Ended { outcome, ready: status::ready(&next), due, drift: Vec::new() })
 }
 
 /// Says that the object stays for now, and why. The namespace that it is in waits for it.

@@ -104,6 +104,11 @@ impl Settling {
         self.unanswered.is_some() || self.changes.values().flatten().any(|entry| !entry.change.is_deletion())
     }
 
+    /// Whether reads may hide a change of which nobody here knows what it was.
+    pub const fn hides_the_unknown(&self) -> bool {
+        self.unknown.is_some()
+    }
+
     /// Whether a role was made, or may have been, that is not among those that were seen.
     pub(super) fn may_hide_a_role(&self, is_seen: impl Fn(&str) -> bool) -> bool {
         let mut changes = self.changes.values().flatten().map(|entry| &entry.change);

@@ -21,7 +21,7 @@ pub fn teardown(teardown: &Teardown, observed: &ObservedTeardown, secrets: &[Lef
 }
 
 /// What may have been made and is not seen.
-const UNSEEN_ROLES: &str = "CreateRole";
+const UNSEEN_ROLES: &str = "what may have made a role";
 
 /// Whether there may be roles that the listing does not show yet.
 fn hides_a_role(prior: &Prior, observed: &ObservedTeardown) -> bool {

@@ -22,6 +22,9 @@ use crate::model::{ACCOUNT, Model, Rule, Trouble};
 /// How long reads may lag, in milliseconds: shorter than the time that the operator allows for.
 const LONGEST_LAG: u64 = 25_000;
 
+/// Each new process waits once more until reads surely show what was made.
+const MOST_RESTARTS: u32 = 4;
+
 /// Successful writes by operation.
 type Writes = BTreeMap<&'static str, u64>;
 
@@ -89,6 +92,7 @@ impl Lag {
 }
 
 async fn without_drift(life: &mut Life, wanted: &Outcome, deleted: bool, lag: &mut Lag) -> Case {
+    let mut left = MOST_RESTARTS;
     for _ in 0..30 {
         if lag.wavers {
             lag.set(&life.model, true);
@@ -101,7 +105,8 @@ async fn without_drift(life: &mut Life, wanted: &Outcome, deleted: bool, lag: &m
         if ended.outcome == *wanted {
             return Ok(());
         }
-        if lag.dice.percent(lag.restarts) {
+        if left > 0 && lag.dice.percent(lag.restarts) {
+            left -= 1;
             life.note("another process takes over");
             life.restart();
         }
@@ -137,6 +142,12 @@ async fn a_lagging_life(seed: u64, wavers: bool, restarts: u64, calm: &[Writes])
     let mut written = live(&mut life, &wishes(), &mut lag).await?;
     if restarts > 0 {
         written.iter_mut().for_each(keep_creations);
+        // A role that was deleted a moment ago may still be shown to whoever asks for it again.
+        let more = written
+            .iter()
+            .zip(calm)
+            .any(|(written, calm)| written.iter().any(|(op, count)| calm.get(op).is_none_or(|calm| count > calm)));
+        return if more { life.wrong(format_args!("wrote {written:#?}\n, more than {calm:#?}")) } else { Ok(()) };
     }
     if written == calm { Ok(()) } else { life.wrong(format_args!("wrote {written:#?}\n, not {calm:#?}")) }
 }

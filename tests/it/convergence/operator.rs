@@ -133,7 +133,16 @@ impl Operator {
                     (true, Some(_)) => Outcome::Settling,
                     _ => outcome,
                 };
+                let due = match outcome {
+                    Outcome::Changed { .. } => Some(self.now()),
+                    Outcome::Settling => evidence.plan().settling.next_expiry(SETTLE_TIME),
+                    _ => None,
+                };
                 let mut ended = self.ended(stored, outcome, stored.status.clone(), Some(&evidence));
+                if let Some(due) = due {
+                    let wait = Duration::try_from(due.duration_since(self.now())).unwrap_or_default();
+                    ended.delay = ended.delay.min(wait + Duration::from_millis(500));
+                }
                 if let (true, Some(wait)) = (is_gone, wait) {
                     ended.delay = ended.delay.min(wait + Duration::from_millis(500));
                 }

@@ -365,6 +365,34 @@ mod tests {
         assert!(delay >= wanted && delay < wanted + wanted / 4, "{delay:?} is not {wanted:?} and up to a quarter more");
     }
 
+    /// What `Ready` says, whether only a person can help, and when the next pass comes.
+    #[test]
+    fn each_class_has_its_reason_its_severity_and_its_delay() {
+        let table = [
+            (FaultClass::Denied, "AccessDenied", true),
+            (FaultClass::Throttled, "Throttled", false),
+            (FaultClass::NotFound, "NotFound", false),
+            (FaultClass::Limit, "QuotaExceeded", true),
+            (FaultClass::Malformed, "RefusedAsMalformed", true),
+            (FaultClass::Elsewhere, "OtherRegion", true),
+            (FaultClass::PublicAccessBlocked, "PublicAccessBlocked", false),
+            (FaultClass::Conflict, "InTheWay", false),
+            (FaultClass::Unsettled, "Settling", false),
+            (FaultClass::Server, "ServerError", false),
+            (FaultClass::Network, "Unreachable", false),
+            (FaultClass::Credentials, "NoCredentials", true),
+        ];
+        for (class, reason, stalled) in table {
+            let outcome = Outcome::Failed(class);
+            assert_eq!(outcome.reason(), reason);
+            assert_eq!((outcome.is_stalled(), outcome.is_reconciling()), (stalled, !stalled), "{reason}");
+            // A person may have helped meanwhile: nothing waits longer than the longest delay after a failure.
+            assert!(outcome.is_unsettled(), "{reason}");
+            assert_about(outcome.delay(HOUR, 0), FIRST_BACKOFF);
+            assert_about(outcome.delay(HOUR, 20), LONGEST_BACKOFF);
+        }
+    }
+
     #[test]
     fn failures_double_the_delay_up_to_five_minutes() {
         for outcome in failures() {

@@ -281,7 +281,10 @@ pub async fn given_up(
     message: &str,
     now: Timestamp,
 ) -> Result<Ended, kube::Error> {
-    let previous = identity.status.clone().unwrap_or_default();
+    // What the pass noted before it made anything stays noted.
+    let mut identity = identity.clone();
+    shared.publisher.freshen(&mut identity);
+    let (previous, identity) = (identity.status.clone().unwrap_or_default(), &identity);
     let generation = identity.metadata.generation;
     let next = if identity.metadata.deletion_timestamp.is_some() {
         status::held_in_teardown(&previous, generation, &outcome, message, now)

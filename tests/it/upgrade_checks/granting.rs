@@ -116,21 +116,21 @@ fn what_was_granted_ahead_goes_with_the_check() {
 /// `Retain` keeps a role that was made ahead, but not what it grants; and another check may take it over.
 #[test]
 fn under_retain_a_role_that_was_made_ahead_grants_nothing_after_its_check() {
-    let scene = cluster_at("upkept", "4.16", "");
-    let role = "upkept-upkept-new-new-creds";
+    let scene = cluster_at("upretain", "4.16", "");
+    let role = "upretain-upretain-new-new-creds";
     let release = |action: &str| {
         let new = json!({
             "apiVersion": "cloudcredential.openshift.io/v1", "kind": "CredentialsRequest",
             "metadata": {"name": "new", "namespace": "x"},
             "spec": {
-                "secretRef": {"name": "new-creds", "namespace": "upkept-new"}, "serviceAccountNames": ["new"],
+                "secretRef": {"name": "new-creds", "namespace": "upretain-new"}, "serviceAccountNames": ["new"],
                 "providerSpec": {
                     "apiVersion": "cloudcredential.openshift.io/v1", "kind": "AWSProviderSpec",
                     "statementEntries": [{"effect": "Allow", "action": [action], "resource": "*"}],
                 },
             },
         });
-        manifests("upkept", "4.16") + &format!("\n---\n{new}\n")
+        manifests("upretain", "4.16") + &format!("\n---\n{new}\n")
     };
     let grants = |wanted: &[&str]| {
         eventually(SOON, &format!("{role} to grant {wanted:?}"), || {
@@ -143,9 +143,10 @@ fn under_retain_a_role_that_was_made_ahead_grants_nothing_after_its_check() {
     scene.cluster.apply_ok(&check(&scene, "next", from_map("next"), json!({"action": "PreGrant"})).to_string());
     await_check(&scene, "next", "UpgradeReady", "True");
     grants(&["s3:GetObject"]);
-    assert_eq!(scene.identity_object()["status"]["grantedAhead"], json!([role]));
+    let object = scene.identity_object();
+    assert_eq!(object["status"]["grantedAhead"], json!([role]), "{object:#}");
 
-    scene.cluster.kubectl_ok(&["delete", "upc", "next", "-n", "upkept"]);
+    scene.cluster.kubectl_ok(&["delete", "upc", "next", "-n", "upretain"]);
     grants(&[]);
     assert!(aws_state::role_names().contains(&role.to_owned()), "Retain keeps the role");
     scene.await_condition("OrphanedCloudResource", "True");
@@ -159,7 +160,7 @@ fn under_retain_a_role_that_was_made_ahead_grants_nothing_after_its_check() {
     for (check_name, map, action) in [("again", "more", "s3:PutObject"), ("last", "most", "s3:DeleteObject")] {
         config_map(&scene, map, &release(action));
         let object = check(&scene, check_name, from_map(map), json!({"action": "PreGrant"}));
-        scene.cluster.kubectl_ok(&["delete", "upc", "--all", "-n", "upkept", "--wait=false"]);
+        scene.cluster.kubectl_ok(&["delete", "upc", "--all", "-n", "upretain", "--wait=false"]);
         scene.cluster.apply_ok(&object.to_string());
         await_check(&scene, check_name, "UpgradeReady", "True");
         grants(&[action]);

@@ -109,7 +109,7 @@ fn one_whose_calls_hang_delays_no_other_and_says_so() {
     let mut scene = Scene::new("sidebyside");
     apply(&scene, "quick");
     apply(&scene, "stuck");
-    scene.start_with(&["--pass-timeout", "3"], &[]);
+    scene.start_with(&["--pass-timeout", "10"], &[]);
     for name in ["quick", "stuck"] {
         await_condition(&scene, name, "Ready", "True");
     }

@@ -33,12 +33,12 @@ pub async fn annotate(
     }
     let Some(ready) = ready else { return Told::AsBefore };
     let _turn = shared.annotating.lock().await;
-    let here = match authentication::issuer(&shared.client).await {
-        Ok(here) => here.filter(|_| ready),
-        Err(fault) if ready => return says_fault(&fault),
-        Err(_) => None,
-    };
     // What is true of another cluster says nothing of this one.
+    let here = if ready { authentication::issuer(&shared.client).await } else { Ok(None) };
+    let here = match here {
+        Ok(here) => here,
+        Err(fault) => return says_fault(&fault),
+    };
     let elsewhere = here.filter(|here| here.trim_end_matches('/') != issuer);
     let name = full_name(check);
     let looked = match look(&shared.client, &name, &check.spec.release.version, ready && elsewhere.is_none()).await {

@@ -108,18 +108,18 @@ pub fn s3() -> &'static aws_sdk_s3::Client {
     &clients().s3
 }
 
-/// The role of this name.
+/// The role of this name. What goes while it is read is as if it had gone before.
 #[track_caller]
 pub fn role(name: &str) -> Option<RoleView> {
     let role = found(block_on(iam().get_role().role_name(name).send()))?.role.expect("GetRole has a role");
-    let policies =
-        must(block_on(iam().list_role_policies().role_name(name).into_paginator().items().send().try_collect()));
-    let inline = policies.into_iter().map(|policy| {
-        let answer = must(block_on(iam().get_role_policy().role_name(name).policy_name(&policy).send()));
-        (policy, document(&answer.policy_document))
+    let policies = block_on(iam().list_role_policies().role_name(name).into_paginator().items().send().try_collect());
+    let policies: Vec<String> = found(policies)?;
+    let inline = policies.into_iter().filter_map(|policy| {
+        let answer = found(block_on(iam().get_role_policy().role_name(name).policy_name(&policy).send()))?;
+        Some((policy, document(&answer.policy_document)))
     });
     let inline = inline.collect();
-    let attached = must(block_on(iam().list_attached_role_policies().role_name(name).send()));
+    let attached = found(block_on(iam().list_attached_role_policies().role_name(name).send()))?;
     Some(RoleView {
         arn: role.arn,
         path: role.path,

@@ -20,6 +20,26 @@ const CRD: &str = r#"{
   }
 }"#;
 
+/// Likewise the kind that says which cluster this is.
+const AUTHENTICATION_CRD: &str = r#"{
+  "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+  "metadata": {"name": "authentications.config.openshift.io"},
+  "spec": {
+    "group": "config.openshift.io", "scope": "Cluster",
+    "names": {"kind": "Authentication", "listKind": "AuthenticationList", "plural": "authentications", "singular": "authentication"},
+    "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+      "type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]
+  }
+}"#;
+
+fn is_the_cluster_of(scene: &Scene, issuer: &str) {
+    let object = json!({"apiVersion": "config.openshift.io/v1", "kind": "Authentication", "metadata": {"name": "cluster"}, "spec": {"serviceAccountIssuer": issuer}});
+    eventually(SOON, "the kind to be served", || {
+        let run = scene.cluster.apply(&object.to_string());
+        if run.success() { Ok(()) } else { Err(run.stderr) }
+    });
+}
+
 /// There is one CloudCredential in a cluster, so the tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -73,6 +93,20 @@ fn it_follows_the_evidence_and_leaves_people_their_own() {
     scene.await_passes(2.0);
     assert_eq!(scene.cluster.changes_by("upnote")[written..], [], "it is set once");
 
+    // The verdict is about another cluster than this one, it turns out.
+    scene.cluster.apply_ok(AUTHENTICATION_CRD);
+    let crd = "crd/authentications.config.openshift.io";
+    scene.cluster.kubectl_ok(&["wait", "--for=condition=Established", crd, "--timeout=60s"]);
+    is_the_cluster_of(&scene, "https://elsewhere-oidc.s3.eu-west-1.amazonaws.com");
+    await_annotation(&scene, None);
+    let message = await_reason(&scene, "next", "CloudCredentialAnnotated", "OtherCluster");
+    for part in ["elsewhere-oidc", "upnote-oidc"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    is_the_cluster_of(&scene, "https://upnote-oidc.s3.eu-west-1.amazonaws.com");
+    await_annotation(&scene, Some("4.18.3"));
+    await_check(&scene, "next", "CloudCredentialAnnotated", "True");
+
     patch(&scene, "next", json!({"action": "Report"}));
     await_annotation(&scene, None);
     await_reason(&scene, "next", "CloudCredentialAnnotated", "NotReady");
@@ -90,5 +124,6 @@ fn it_follows_the_evidence_and_leaves_people_their_own() {
     // With the check goes what it has set.
     scene.cluster.kubectl_ok(&["delete", "upc", "next", "-n", "upnote"]);
     assert_eq!(annotation(&scene), None);
-    scene.cluster.kubectl_ok(&["delete", "crd", "cloudcredentials.operator.openshift.io"]);
+    let crds = ["cloudcredentials.operator.openshift.io", "authentications.config.openshift.io"];
+    scene.cluster.kubectl_ok(&[&["delete", "crd"], &crds[..]].concat());
 }

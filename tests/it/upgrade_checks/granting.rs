@@ -134,8 +134,7 @@ fn under_retain_a_role_that_was_made_ahead_grants_nothing_after_its_check() {
     };
     let grants = |wanted: &[&str]| {
         eventually(SOON, &format!("{role} to grant {wanted:?}"), || {
-            let grants = aws_state::role(role).is_some_and(|live| !live.inline.is_empty());
-            let found = if grants { granted(role) } else { BTreeSet::new() };
+            let found = aws_state::role(role).map(|live| granted_by(&live, role)).unwrap_or_default();
             if found.iter().eq(wanted) { Ok(()) } else { Err(format!("{found:?}")) }
         });
     };

@@ -138,7 +138,12 @@ fn role_of(scene: &Scene, request: &Value) -> String {
 /// The actions that a role's own inline policy allows.
 fn granted(role: &str) -> BTreeSet<String> {
     let live = aws_state::role(role).unwrap_or_else(|| panic!("role {role} does not exist"));
-    actions(&live.inline[role]["Statement"])
+    granted_by(&live, role)
+}
+
+/// Nothing where it has none.
+fn granted_by(live: &aws_state::RoleView, policy: &str) -> BTreeSet<String> {
+    live.inline.get(policy).map(|policy| actions(&policy["Statement"])).unwrap_or_default()
 }
 
 /// Permissions of statements of a policy or of a request: each action with its resource and condition.

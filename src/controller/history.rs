@@ -38,6 +38,12 @@ impl History {
         all.get(identity).and_then(|past| past.due).is_some_and(|due| due <= Instant::now())
     }
 
+    /// Whether the last pass settled, and nothing was healed lately: what the next one changes is looked at at once.
+    pub fn is_calm(&self, identity: &str) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(identity).is_none_or(|past| past.unsettled == 0 && past.healed.is_empty())
+    }
+
     /// Counts a pass; how many unsettled ones there were in a row before it. A settled one starts anew.
     pub fn count(&self, identity: &str, unsettled: bool) -> u32 {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -120,6 +126,19 @@ mod tests {
         assert_eq!(heals, [0, 0, 1, 2]);
         history.forget("a");
         assert_eq!(history.heal("a", &["trust".to_owned()]), 0);
+    }
+
+    #[test]
+    fn it_is_calm_until_something_does_not_settle_or_is_healed() {
+        let history = History::default();
+        assert!(history.is_calm("a"), "nothing is known of it");
+        history.count("a", true);
+        assert!(!history.is_calm("a"));
+        history.count("a", false);
+        assert!(history.is_calm("a"));
+        history.heal("a", &["trust".to_owned()]);
+        history.count("a", false);
+        assert!(!history.is_calm("a"));
     }
 
     #[test]

@@ -415,7 +415,8 @@ fn terms(context: &Context, identity: &ClusterIdentity, now: Timestamp) -> Terms
         Freshness::from_now_on()
     };
     // The rest of the time is for the calls under way, and for the statuses.
-    Terms { freshness, until: tokio::time::Instant::now() + context.pass_timeout.mul_f64(0.8), now }
+    let until = tokio::time::Instant::now() + context.pass_timeout.mul_f64(0.8);
+    Terms { freshness, until, followed: context.history.is_calm(&full_name(identity)), now }
 }
 
 /// A pass that ends in time, whatever happens in it.

@@ -87,6 +87,8 @@ pub struct Terms {
     pub freshness: Freshness,
     /// When no further change is begun.
     pub until: tokio::time::Instant,
+    /// Whether what this pass changes is looked at by the next one at once.
+    pub followed: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -210,7 +212,8 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms
             let previous = identity.status.clone().unwrap_or_default();
             let generation = identity.metadata.generation;
             let next = status::after_pass(&previous, generation, &desired, &evidence, &states, &outcome, now);
-            let written = tell_requests(shared, &requests, &states, evidence.plan(), &live, now).await;
+            let untold = terms.followed && matches!(outcome, Outcome::Changed { .. });
+            let written = tell_requests(shared, &requests, &states, evidence.plan(), &live, (now, untold)).await;
             let told = shared.publisher.identity(identity, &previous, &next, &evidence).await;
             // A status that cannot be written keeps none of the others back.
             let judged = Box::pin(checks::tell(shared, identity, &desired, &evidence, checks, live, now)).await;
@@ -232,17 +235,23 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms
     }
 }
 
-/// Writes the statuses of the requests side by side. One that cannot be written holds back no other.
+/// Writes the statuses of the requests side by side. One that cannot be written holds back no other. Those that have none
+/// can be left out, when the next pass is about to say more: a thousand new requests would each be written to twice.
 async fn tell_requests(
     shared: &Arc<Shared>,
     requests: &Requests,
     states: &[RequestState<'_>],
     plan: &Plan,
     live: &Live,
-    now: Timestamp,
+    (now, first_left_out): (Timestamp, bool),
 ) -> Result<(), kube::Error> {
     // By number and boxed: the compiler cannot see through a stream of borrowing futures that they may be sent.
-    stream::iter(0..states.len())
+    let is_left_out = |state: &RequestState<'_>| {
+        let status = requests.objects.get(state.id).and_then(|request| request.status.as_ref());
+        first_left_out && status.is_none_or(|status| status.conditions.is_empty())
+    };
+    let told: Vec<usize> = (0..states.len()).filter(|at| !is_left_out(&states[*at])).collect();
+    stream::iter(told)
         .map(|at| tell_request(shared, requests, &states[at], plan, live, now).boxed())
         .buffer_unordered(SIDE_BY_SIDE)
         .fold(Ok(()), |all, one| std::future::ready(all.and(one)))
@@ -310,7 +319,7 @@ async fn look_and_act(
     requests: &Requests,
     inputs: Vec<RequestInput>,
     checks: &[Check],
-    Terms { freshness, until, now }: Terms,
+    Terms { freshness, until, now, .. }: Terms,
 ) -> Result<(Desired, Evidence, Live), Outcome> {
     gather::refuse_duplicate(&shared.stores, identity).map_err(Outcome::Refused)?;
     let namespace = identity.metadata.namespace.clone().unwrap_or_default();

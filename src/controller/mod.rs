@@ -118,7 +118,7 @@ const FIRST_LISTS: Duration = Duration::from_secs(10);
 /// How long the API server is waited for when a pass or the process ends: kube's client waits for ever.
 const LAST_WORD: Duration = Duration::from_secs(5);
 /// Events within this time make one pass.
-const DEBOUNCE: Duration = Duration::from_millis(20);
+const DEBOUNCE: Duration = Duration::from_millis(10);
 /// From so many passes in a row on that did not settle, or that healed drift, events alone bring no pass before the delay is
 /// over: something else writes what Rolecall writes, and its events would make the two go faster and faster.
 const PATIENCE: u32 = 4;

@@ -52,8 +52,9 @@ pub const NO_IDENTITY: &str = "NoClusterIdentity";
 /// The reason of `Ready` while a ClusterIdentity is being deleted.
 pub const DELETING: &str = "Deleting";
 
-/// Delay after changes that followed no others: in most cases AWS shows them at once.
-const AT_ONCE: Duration = Duration::from_millis(10);
+/// Delay after changes that followed no others: in most cases AWS shows them at once. Events that belong together are waited
+/// for besides.
+const AT_ONCE: Duration = Duration::from_millis(1);
 /// Delay after changes that followed others, or that AWS does not show yet.
 const SOON: Duration = Duration::from_millis(500);
 /// Longest delay while another ClusterIdentity is in the way.

@@ -432,7 +432,7 @@ mod tests {
         let interval = Duration::from_secs(3);
         let changed = Outcome::Changed { writes: 1 };
         let delays = [0, 1, 2, 3, 4, 5, u32::MAX].map(|failures| changed.delay(interval, failures).as_millis());
-        assert_eq!(delays, [10, 500, 1000, 2000, 3000, 3000, 3000]);
+        assert_eq!(delays, [1, 500, 1000, 2000, 3000, 3000, 3000]);
         assert_eq!(Outcome::Settling.delay(interval, 0), SOON);
         assert_eq!(Outcome::Verified.delay(interval, 9), interval);
         assert_eq!(Outcome::Blocked.delay(interval, 9), interval);

@@ -66,11 +66,22 @@ fn ops(scene: &Scene) -> Vec<String> {
     ops
 }
 
-/// Waits until a run without a kill makes just these calls.
+/// Waits until a run without a kill has made these calls. An event that comes late, as on a busy machine, has it look once
+/// more: the same reads again, and no other write.
 #[track_caller]
 fn assert_calls(scene: &Scene, wanted: &[&str]) {
-    eventually(Duration::from_secs(5), "the calls of a run without a kill", || match ops(scene) {
-        ops if ops == wanted => Ok(()),
-        ops => Err(format!("{ops:?}")),
+    eventually(Duration::from_secs(5), "the calls of a run without a kill", || {
+        let ops = ops(scene);
+        let mut again: Vec<&str> = ops.iter().map(String::as_str).collect();
+        let missing = wanted.iter().filter(|op| match again.iter().position(|made| made == *op) {
+            Some(at) => {
+                again.remove(at);
+                false
+            }
+            None => true,
+        });
+        let missing = missing.count();
+        let is_read = |op: &&str| [":Get", ":List"].iter().any(|verb| op.contains(verb)) && wanted.contains(op);
+        if missing == 0 && again.iter().all(is_read) { Ok(()) } else { Err(format!("{ops:?}")) }
     });
 }

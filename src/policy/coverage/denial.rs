@@ -36,7 +36,7 @@ impl<'a> Question<'_, 'a> {
     fn denied_part<'p>(&self, denial: &'p Concerned<'_, 'a>, everything: &'p Glob) -> Option<(&'p Glob, &'p Glob)> {
         let (actions, resources) = (plain(&denial.actions, everything)?, plain(&denial.resources, everything)?);
         let meets = |language: &Language, glob: &Glob| language.globs.iter().any(|own| own.meets(glob));
-        let mut parts = actions.iter().flat_map(|action| {
+        let mut parts = actions.iter().filter_map(|action| {
             let own = self.concerned.iter().filter(|one| one.ready.is_exemption() && meets(&one.actions, action));
             let own: Vec<&Language> = own.map(|one| &one.resources).collect();
             let resource = resources.iter().find(|resource| !own.iter().any(|language| meets(language, resource)));

@@ -152,7 +152,7 @@ impl<'s, 'a> Question<'s, 'a> {
             return Some(Worst::of(least, None));
         }
         let mut globs = self.concerned.iter().flat_map(|one| one.actions.globs.iter().chain(&one.resources.globs));
-        if globs.any(|glob| glob.counts()) {
+        if globs.any(Glob::counts) {
             return None;
         }
         let most = self.statements.evaluate(&self.concerned.iter().map(|one| one.ready).collect::<Vec<_>>());

@@ -143,6 +143,9 @@ impl<'a> Statements<'a> {
             if statement.effect == Effect::Deny && contradict(self.asked, &statement.conditions) {
                 continue; // it denies nothing of what is asked for
             }
+            if statement.effect == Effect::Allow && statement.principals.is_some() {
+                continue; // a role's policy names nobody, and IAM takes none that does: it grants the role nothing
+            }
             let place = Place { source: &source.name, number };
             let knows_variables = document.version == Version::V2012;
             // What looks like a variable is plain text to the older version, and so not the variable that is asked for.

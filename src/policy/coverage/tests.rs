@@ -260,6 +260,15 @@ fn a_boundary_cuts_and_what_cannot_be_read_is_no_proof() {
 }
 
 #[test]
+fn a_statement_that_names_principals_grants_a_role_nothing() {
+    let statement = |principal: &str| format!(r#"{{"Effect":"Allow",{principal}"Action":"s3:*","Resource":"*"}}"#);
+    let verdict = |principal: &str| one(required(&["s3:GetObject"], "*", ""), &granted(&statement(principal))).verdict;
+    assert_eq!(verdict(""), Verdict::Covered);
+    assert_eq!(verdict(r#""Principal":"*","#), Verdict::Missing);
+    assert_eq!(verdict(r#""NotPrincipal":{"AWS":"123456789012"},"#), Verdict::Missing);
+}
+
+#[test]
 fn what_a_request_denies_itself_is_not_asked_for() {
     let policy = granted(r#"{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}"#);
     let own = Required { effect: Effect::Deny, ..required(&["s3:Delete*", "s3:P*"], "*", "") };

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use super::account::{Account, Budgets};
 use super::errors::fault;
 use super::meter::Meter;
+use super::pulse::Pulse;
 use crate::api::ClusterIdentitySpec;
 use crate::observed::{Fault, FaultClass};
 
@@ -88,6 +89,7 @@ type SeenAs = (String, Option<String>);
 pub struct Connection {
     base: SdkConfig,
     meter: Meter,
+    pulse: Pulse,
     /// Each with a provider of its own, under which the cache keeps its credentials: also while a session cannot be opened.
     configs: Mutex<HashMap<Access, SdkConfig>>,
     sessions: Mutex<HashMap<Access, Session>>,
@@ -119,11 +121,19 @@ impl Connection {
         Self {
             base,
             meter,
+            pulse: Pulse::default(),
             configs: Mutex::default(),
             sessions: Mutex::default(),
             accounts: Mutex::default(),
             budgets: Mutex::default(),
         }
+    }
+
+    /// A connection that sends nothing to IAM and S3 for a process that has slept since this last beat.
+    #[must_use]
+    pub fn with_pulse(mut self, pulse: Pulse) -> Self {
+        self.pulse = pulse;
+        self
     }
 
     /// A way into an account that was found before.
@@ -191,8 +201,10 @@ impl Connection {
     }
 
     fn clients(&self, config: &SdkConfig) -> Clients {
-        let iam = aws_sdk_iam::config::Builder::from(config).interceptor(self.meter.clone()).build();
-        let s3 = aws_sdk_s3::config::Builder::from(config).interceptor(self.meter.clone()).build();
+        let iam = aws_sdk_iam::config::Builder::from(config).interceptor(self.meter.clone());
+        let iam = iam.interceptor(self.pulse.clone()).build();
+        let s3 = aws_sdk_s3::config::Builder::from(config).interceptor(self.meter.clone());
+        let s3 = s3.interceptor(self.pulse.clone()).build();
         Clients { iam: aws_sdk_iam::Client::from_conf(iam), s3: aws_sdk_s3::Client::from_conf(s3) }
     }
 

@@ -9,6 +9,7 @@ pub mod errors;
 pub mod granted;
 pub mod meter;
 pub mod observe;
+pub mod pulse;
 pub mod roles;
 pub mod simulate;
 pub mod snapshot;

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{ClusterIdentity, CredentialsRequest, UpgradeCheck};
 use crate::aws::anonymous::AnonymousReader;
+use crate::aws::pulse::Pulse;
 use crate::aws::snapshot::Freshness;
 use crate::aws::{Access, Connection};
 use awake::second_after_a_sleep;
@@ -160,7 +161,9 @@ async fn work(
         async move {
             leads.store(true, Ordering::Relaxed);
             metrics.set_leader(true);
-            second_after_a_sleep(Box::pin(lead(client, settings, metrics, readiness, stop))).await
+            let pulse = Pulse::default();
+            let leading = Box::pin(lead(client, settings, metrics, pulse.clone(), readiness, stop));
+            second_after_a_sleep(&pulse, leading).await
         }
     };
     let working = async {
@@ -286,6 +289,7 @@ async fn lead(
     client: Client,
     settings: Settings,
     metrics: Arc<Metrics>,
+    pulse: Pulse,
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), ControllerError> {
@@ -302,7 +306,7 @@ async fn lead(
         .default_backoff()
         .touched_objects()
         .predicate_filter(news, PredicateConfig::default());
-    let aws = Connection::new(metrics.aws.clone()).await;
+    let aws = Connection::new(metrics.aws.clone()).await.with_pulse(pulse);
     let context = Arc::new(Context::new(client, &settings, aws, stores.clone(), triggers, metrics));
     let filling = context.clone();
     let strays = checks::tend_strays(context.shared.clone());

@@ -242,13 +242,13 @@ const SHORT: Tenant = Tenant { account: "666666666666", cluster: "short", extern
 #[test]
 fn sessions_are_renewed_before_they_end() {
     let mut accounts = Accounts::new("sessions", &[SHORT]);
-    accounts.model.set_options(|options| options.longest_session = Some(Duration::from_secs(3)));
+    accounts.model.set_options(|options| options.longest_session = Some(Duration::from_secs(8)));
     accounts.apply(SHORT, &aws_of(SHORT, SHORT.external_id), "");
     accounts.start();
     accounts.await_ready(SHORT);
     let log = || accounts.model.log();
     // Longer than any session that there was: passes go on.
-    std::thread::sleep(Duration::from_secs(4));
+    std::thread::sleep(Duration::from_secs(9));
     accounts.scene.await_passes(2.0);
     let role = SHORT.roles(&accounts.model).remove(0);
     accounts.model.alter_role(SHORT.account, &role, Visible::AtOnce, |role| role.inline.clear());

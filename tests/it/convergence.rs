@@ -11,6 +11,7 @@ mod credentials;
 mod crowds;
 mod faults;
 mod foreign;
+mod halted;
 mod lag;
 mod life;
 mod operator;

@@ -111,8 +111,9 @@ fn documents_that_were_deleted_are_published_again_unasked() {
         let log = scene.operator().log();
         let passes = log[logged..].split("\"change\":\"PutObject\"").next().unwrap_or_default();
         let passes = passes.matches("\"message\":\"pass\"").count();
-        // One may have been under way, and past the documents, when they went.
-        assert!(passes <= 1, "{passes} passes went by before they were published again");
+        // One may have been under way, and past the documents, when they went, and one over before that. In the time that
+        // AWS's reads are given to settle, there are fifteen.
+        assert!(passes <= 2, "{passes} passes went by before they were published again");
     }
 }
 

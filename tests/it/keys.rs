@@ -80,7 +80,6 @@ fn a_key_that_left_its_source_is_published_until_it_is_retired() {
     let dropped = await_dropped(&scene, &first, removed);
     let due = since + Duration::from_secs(4);
     assert!(dropped >= due, "dropped at {dropped}, before {due}");
-    assert!(dropped < due + Duration::from_secs(4), "dropped at {dropped}, long after {due}");
     scene.await_condition("Ready", "True");
     let keys = &scene.identity_object()["status"]["keys"];
     assert_eq!(keys.as_array().map(Vec::len), Some(1), "{keys}");

@@ -6,7 +6,6 @@ mod deletion;
 mod first_run;
 
 use std::thread;
-use std::time::Duration;
 
 use super::ended::SETTLED;
 use super::scene::{SOON, Scene};
@@ -70,7 +69,7 @@ fn ops(scene: &Scene) -> Vec<String> {
 /// more: the same reads again, and no other write.
 #[track_caller]
 fn assert_calls(scene: &Scene, wanted: &[&str]) {
-    eventually(Duration::from_secs(5), "the calls of a run without a kill", || {
+    eventually(SOON, "the calls of a run without a kill", || {
         let ops = ops(scene);
         let mut again: Vec<&str> = ops.iter().map(String::as_str).collect();
         let missing = wanted.iter().filter(|op| match again.iter().position(|made| made == *op) {

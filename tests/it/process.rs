@@ -10,6 +10,9 @@ use super::support::operator::Operator;
 use super::support::process::run_dir;
 use super::support::{ControlPlane, IssuerFront, eventually};
 
+/// How long a process that is asked to end is given for the passes at hand.
+const SHUTDOWN: Duration = Duration::from_secs(20);
+
 #[test]
 fn it_tells_how_it_is_doing() {
     let mut scene = Scene::new("telling");
@@ -55,7 +58,7 @@ fn it_tells_how_it_is_doing() {
     let begun = Instant::now();
     let status = scene.operator.as_mut().unwrap().terminate();
     assert_eq!(status.code(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < SHUTDOWN, "{:?}", begun.elapsed());
     assert!(!scene.operator().log().contains("\"level\":\"ERROR\""));
 }
 
@@ -88,12 +91,11 @@ fn only_one_replica_leads() {
 
     let mut first = scene.operator.take().unwrap();
     assert_eq!(first.terminate().code(), Some(0));
-    let begun = Instant::now();
-    eventually(Duration::from_secs(30), "the second to lead", || match leads(&second) {
+    assert!(!holder().contains("first"), "the lease is let go: {}", holder());
+    eventually(SOON, "the second to lead", || match leads(&second) {
         Some(1.0) => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    assert!(begun.elapsed() < Duration::from_secs(12), "a lease that is let go is taken soon: {:?}", begun.elapsed());
     let lease = scene.cluster.get_json(&["lease", "rolecall", "-n", "replicas"]);
     assert!(lease["spec"]["holderIdentity"].as_str().unwrap().contains("second"), "{lease}");
     scene.operator = Some(second);
@@ -114,7 +116,7 @@ fn a_standby_ends_when_asked() {
     second.wait_ready(SOON);
     let begun = Instant::now();
     assert_eq!(second.terminate().code(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(5), "it had nothing to finish: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < SHUTDOWN, "it had nothing to finish: {:?}", begun.elapsed());
 }
 
 /// A kubeconfig of a service account that has no permissions yet; the file's path.

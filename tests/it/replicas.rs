@@ -63,7 +63,7 @@ fn two(name: &str) -> (Scene, Replica, Replica) {
 /// The longest that a replica waits between two looks at the lease.
 const RETRY: SignedDuration = SignedDuration::from_secs(3);
 /// What a request, and who waits for a processor, may take beside that.
-const SLACK: SignedDuration = SignedDuration::from_secs(3);
+const SLACK: SignedDuration = SignedDuration::from_secs(10);
 
 /// What the lease says.
 fn lease(scene: &Scene) -> Value {

@@ -150,7 +150,7 @@ impl Operator {
     /// Halts the operator when called (SIGSTOP), as a machine that is suspended does.
     pub fn halter(&self) -> impl FnOnce() + Send + use<> {
         let pid = self.pid();
-        move || assert!(process::signal("STOP", pid), "the operator is gone")
+        move || process::halt(pid)
     }
 
     /// Lets a halted operator go on (SIGCONT).

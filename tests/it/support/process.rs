@@ -69,6 +69,26 @@ pub(super) fn signal(name: &str, pid: u32) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Halts a process (SIGSTOP) and waits until it stands still: on a busy machine its threads go on for a while.
+pub(super) fn halt(pid: u32) {
+    assert!(signal("STOP", pid), "process {pid} is gone");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !stands_still(pid) {
+        assert!(Instant::now() < deadline, "process {pid} does not stop");
+        sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether all threads of a process are stopped (`T` in proc(5)'s stat, behind the name in brackets).
+fn stands_still(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("its threads");
+    threads.filter_map(Result::ok).all(|thread| {
+        // One that is gone does nothing.
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+    })
+}
+
 /// Whether a process with this id exists.
 pub fn is_alive(pid: u32) -> bool {
     signal("0", pid)

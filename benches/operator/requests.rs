@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use rolecall::api::ClusterIdentitySpec;
-use rolecall::desired::keys::KeySource;
+use rolecall::desired::keys::{Held, KeySource};
 use rolecall::desired::request::RequestId;
 use rolecall::desired::{Inputs, RequestInput};
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ pub fn inputs(count: usize) -> Inputs {
         pre_grants: Vec::new(),
         refused_by_aws: std::collections::BTreeMap::new(),
         granted_ahead: std::collections::BTreeSet::new(),
-        keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(key_pem().into()) }],
+        keys: vec![KeySource { origin: "Secret signer".into(), held: Ok(Held::Entry(key_pem().into())) }],
         remembered_keys: Vec::new(),
         requests: (0..count).map(|number| input(number, 0)).collect(),
         now: Timestamp::now(),

@@ -123,7 +123,9 @@ pub struct Issuer {
     #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 255)), extend("x-kubernetes-list-type" = "set"))]
     pub audiences: Vec<String>,
 
-    /// How long a key that left its source stays published (`24h`; at most 720h). `0s` drops it at once.
+    /// How long a key that left its source stays published (`25h`; at most 720h). `0s` drops it at once. It must outlive
+    /// the tokens that the key signed: those of OpenShift's own components live for 1h and are renewed by the kubelet,
+    /// those that the pod identity webhook mounts live for 24h (its `--token-expiration`).
     #[serde(default = "default_retire_keys_after")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('720h')").message("retireKeysAfter must be at most 720h"))]
     pub retire_keys_after: GoDuration,
@@ -135,7 +137,7 @@ pub fn default_audiences() -> Vec<String> {
 }
 
 fn default_retire_keys_after() -> GoDuration {
-    GoDuration::from_secs(24 * 3600)
+    GoDuration::from_secs(25 * 3600)
 }
 
 /// The S3 bucket of the issuer.
@@ -154,29 +156,32 @@ pub struct Bucket {
     pub prefix: Option<String>,
 }
 
-/// One source of public signing keys, in PEM (`PUBLIC KEY`, RSA), one or several after each other.
+/// One source of public signing keys: RSA in PEM (`PUBLIC KEY`, or `RSA PUBLIC KEY` as OpenShift writes it) or DER, one or
+/// several after each other.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[x_kube(validation = Rule::new("has(self.secretRef) != has(self.configMapRef)").message("exactly one of secretRef and configMapRef must be set"))]
+#[x_kube(validation = Rule::new("[has(self.secretRef), has(self.configMapRef)].filter(x, x).size() == 1").message("exactly one of secretRef and configMapRef must be set"))]
 #[serde(rename_all = "camelCase")]
 pub struct SigningKeySource {
-    /// A key of a Secret in this namespace.
+    /// A Secret in this namespace. As a whole it must hold no private key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<KeyReference>,
-    /// A key of a ConfigMap in this namespace.
+    /// A ConfigMap in this namespace, such as a copy of OpenShift's `bound-sa-token-signing-certs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<KeyReference>,
 }
 
-/// An entry of a Secret or a ConfigMap.
+/// An entry of a Secret or a ConfigMap, or the whole of it.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyReference {
     /// Name of the object.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Key in its data.
+    /// Key in its data (of a ConfigMap also in its binaryData). By default every entry that holds public keys is read;
+    /// other entries are passed over, and a private key in any entry has the object refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    pub key: String,
+    pub key: Option<String>,
 }
 
 /// How the IAM roles are made.

@@ -15,7 +15,7 @@ use crate::aws::anonymous::AnonymousReader;
 use crate::aws::meter::Meter;
 use crate::aws::snapshot::Freshness;
 use crate::aws::{Access, Connection, observe};
-use crate::desired::keys::KeySource;
+use crate::desired::keys::{Held, KeySource};
 use crate::desired::{Inputs, desire};
 use crate::observed::{Leftovers, Observed};
 use crate::plan::{Prior, plan};
@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     credentials_requests: PathBuf,
 
-    /// A file with public signing keys in PEM, in place of the ClusterIdentity's sources; may be repeated
+    /// A file with public signing keys (PEM or DER), in place of the ClusterIdentity's sources; may be repeated
     #[arg(long = "public-key-file", value_name = "FILE", required = true)]
     public_key_files: Vec<PathBuf>,
 
@@ -158,9 +158,12 @@ fn select(manifests: Vec<Manifest>, included: bool) -> (Vec<Manifest>, Vec<Strin
     (kept, passed_over)
 }
 
+/// Bytes that a file with keys may have: as many as an object of Kubernetes.
+const LARGEST_KEY_FILE: usize = 1 << 20;
+
 fn key_source(file: &Path) -> KeySource {
-    let pem = std::fs::read_to_string(file).map_err(|error| format!("it cannot be read: {error}"));
-    KeySource { origin: file.display().to_string(), pem }
+    let held = file::bytes(file, LARGEST_KEY_FILE, "files with signing keys").map(Held::Entry);
+    KeySource { origin: file.display().to_string(), held: held.map_err(|error| format!("{error:#}")) }
 }
 
 #[cfg(test)]

@@ -1,13 +1,25 @@
-//! The public signing keys: read from PEM, named by their kid, united and retired.
+//! The public signing keys: read from their sources, named by their kid, united and retired.
 
-use std::collections::BTreeSet;
+mod blocks;
+mod der;
+mod jwks;
+mod problem;
+mod read;
+#[cfg(test)]
+mod tests;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::rsa::PublicKey;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use jwks::{PublishedEntry, kids_of, named, published_entries};
+pub use problem::KeyProblem;
+
+/// The most RSA keys that AWS accepts in a JWKS (IAM User Guide, "Create an OpenID Connect (OIDC) identity provider in
+/// IAM": each JWKS may have 100 RSA keys and 100 EC keys).
+pub const MOST_KEYS: usize = 100;
 
 /// Why there is no set of keys to publish. `origin` is the source, such as `Secret signer, key tls.pub`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,48 +32,67 @@ pub enum KeysRefused {
         /// What is wrong with it.
         problem: String,
     },
-    /// A source holds no PEM.
-    #[error("{origin} holds no PEM; put the public key there (-----BEGIN PUBLIC KEY-----)")]
-    NotPem {
-        /// The source.
+    /// An entry holds no key that can be published, or something beside it.
+    #[error("{origin} {problem}")]
+    Unusable {
+        /// The entry.
         origin: String,
+        /// What is wrong with it.
+        problem: KeyProblem,
     },
-    /// A source holds a private key.
+    /// An object that is a source as a whole has a private key in one of its entries.
     #[error(
-        "{origin} holds a private key ({label}); only the public key belongs there: remove it now, and treat it as known to all who may read that object"
+        "{origin}, key {entry} holds a private key ({label}), so {origin} cannot be a source as a whole; {}. Where only public keys belong, remove the private key now, and treat it as known to all who may read that object (`{command}` writes its public key)",
+        if .public.is_empty() { "no entry of it holds a public key that could be named".to_owned() }
+        else { format!("name the entry that holds the public key (key: {})", named(.public.iter().map(String::as_str))) }
     )]
-    PrivateKey {
-        /// The source.
+    PrivateInObject {
+        /// The object.
         origin: String,
-        /// The PEM label.
+        /// The entry with the private key.
+        entry: String,
+        /// The PEM label, or what the form is called.
         label: String,
+        /// Writes the public key.
+        command: &'static str,
+        /// The entries that hold public keys alone.
+        public: Vec<String>,
     },
-    /// A source holds another kind of PEM block.
-    #[error("{origin} holds a PEM block {label:?}; expected \"PUBLIC KEY\"")]
-    WrongBlock {
-        /// The source.
+    /// An object that is a source as a whole has no public key in any of its entries.
+    #[error(
+        "{origin} holds no RSA public key in any of its {entries} entries; put the public key into one of them in PEM (-----BEGIN PUBLIC KEY----- or -----BEGIN RSA PUBLIC KEY-----), or name another object"
+    )]
+    NoKeyInObject {
+        /// The object.
         origin: String,
-        /// The PEM label.
-        label: String,
+        /// How many entries it has.
+        entries: usize,
     },
-    /// The block is no RSA public key.
-    #[error("{origin} holds a public key that is not RSA of 2048 to 8192 bits; OpenShift signs tokens with RS256")]
-    NotRsa {
-        /// The source.
-        origin: String,
+    /// More keys than AWS accepts.
+    #[error(
+        "{count} keys would be published, {retiring} of them because they are retiring; AWS accepts at most {MOST_KEYS} RSA keys in a JWKS. Nothing is published or taken away: take keys out of issuer.signingKeys, or shorten issuer.retireKeysAfter"
+    )]
+    TooMany {
+        /// How many.
+        count: usize,
+        /// How many of them no source holds any more.
+        retiring: usize,
     },
     /// The bucket publishes a document that cannot be read, so what it would lose is unknown.
     #[error(
-        "the published keys.json cannot be read as a JWKS whose keys all have a kid, so it is not known which keys would be lost; check it, then set issuer.retireKeysAfter to 0s to replace it"
+        "the published keys.json cannot be read as a JWKS, so it is not known which keys would be lost; check it, then set issuer.retireKeysAfter to 0s to replace it"
     )]
     PublishedUnreadable,
     /// The bucket publishes keys that no source holds and that we never published.
-    #[error("keys.json publishes {}, which no source of signing keys holds; tokens signed by it would be refused. Add the key to issuer.signingKeys, or set issuer.retireKeysAfter to 0s to drop it", .kids.join(", "))]
+    #[error("keys.json publishes {}, which no source of signing keys holds; tokens signed by it would be refused. Add the key to issuer.signingKeys, or set issuer.retireKeysAfter to 0s to drop it", named(.kids.iter().map(String::as_str)))]
     WouldShrink {
         /// The keys that would be lost.
         kids: Vec<String>,
     },
 }
+
+/// Modulus and exponent of an RSA key, big-endian, without leading zeros.
+pub type Number = (Vec<u8>, Vec<u8>);
 
 /// An RSA public key as it is published.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -79,8 +110,27 @@ pub struct Key {
 pub struct KeySource {
     /// The source, in words.
     pub origin: String,
-    /// Its text, or what kept it from being read.
-    pub pem: Result<String, String>,
+    /// What it holds, or what kept it from being read.
+    pub held: Result<Held, String>,
+}
+
+/// What a source holds.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Held {
+    /// One entry, or a file: every block of it must be a key.
+    Entry(Vec<u8>),
+    /// All entries of an object, by name: those that hold no key are passed over.
+    Object(BTreeMap<String, Vec<u8>>),
+}
+
+/// Tells sizes, never contents: there may be a private key among them.
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entry(bytes) => write!(f, "Entry({} bytes)", bytes.len()),
+            Self::Object(entries) => write!(f, "Object({} entries)", entries.len()),
+        }
+    }
 }
 
 /// A key that was published before, as status remembers it.
@@ -101,37 +151,48 @@ pub struct WantedKey {
     pub retiring_since: Option<Timestamp>,
 }
 
-/// All keys of one source. At least one; every block must be an RSA public key.
+/// All keys of one source, of which there is at least one; of an object in the order of its entries' names.
 pub fn read_source(source: &KeySource) -> Result<Vec<Key>, KeysRefused> {
     let origin = source.origin.clone();
-    let text = match &source.pem {
-        Ok(text) => text,
-        Err(problem) => return Err(KeysRefused::SourceMissing { origin, problem: problem.clone() }),
-    };
-    let blocks = pem::parse_many(text).map_err(|_| KeysRefused::NotPem { origin: origin.clone() })?;
-    if blocks.is_empty() {
-        return Err(KeysRefused::NotPem { origin });
+    match &source.held {
+        Ok(Held::Entry(bytes)) => {
+            read::read(bytes).into_keys().map_err(|problem| KeysRefused::Unusable { origin, problem })
+        }
+        Ok(Held::Object(entries)) => read_object(&origin, entries),
+        Err(problem) => Err(KeysRefused::SourceMissing { origin, problem: problem.clone() }),
     }
-    blocks.iter().map(|block| read_block(block, &origin)).collect()
 }
 
-fn read_block(block: &pem::Pem, origin: &str) -> Result<Key, KeysRefused> {
-    let origin = origin.to_owned();
-    match block.tag() {
-        "PUBLIC KEY" => {}
-        label if label.ends_with("PRIVATE KEY") => return Err(KeysRefused::PrivateKey { origin, label: label.into() }),
-        label => return Err(KeysRefused::WrongBlock { origin, label: label.into() }),
+/// The keys of all entries that hold some. A private key anywhere, or a public key that cannot be published, refuses all.
+fn read_object(origin: &str, entries: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Key>, KeysRefused> {
+    let read: Vec<_> = entries.iter().map(|(name, bytes)| (name, read::read(bytes))).collect();
+    let private = read.iter().find_map(|(name, reading)| Some((*name, reading.private()?)));
+    if let Some((entry, KeyProblem::Private { label, command })) = private {
+        let public = read.iter().filter(|(_, reading)| reading.problem().is_none() && !reading.keys.is_empty());
+        return Err(KeysRefused::PrivateInObject {
+            origin: origin.into(),
+            entry: entry.clone(),
+            label: label.clone(),
+            command,
+            public: public.map(|(name, _)| (*name).clone()).collect(),
+        });
     }
-    let spki = block.contents();
-    let key = PublicKey::from_der(spki).map_err(|_| KeysRefused::NotRsa { origin })?;
-    Ok(Key {
-        kid: URL_SAFE_NO_PAD.encode(digest(&SHA256, spki).as_ref()),
-        n: URL_SAFE_NO_PAD.encode(key.modulus().big_endian_without_leading_zero()),
-        e: URL_SAFE_NO_PAD.encode(key.exponent().big_endian_without_leading_zero()),
-    })
+    let mut keys = Vec::new();
+    for (name, reading) in read {
+        if reading.keys.is_empty() && !reading.problems.iter().any(KeyProblem::is_of_a_public_key) {
+            continue;
+        }
+        let problem = |problem| KeysRefused::Unusable { origin: format!("{origin}, key {name}"), problem };
+        keys.extend(reading.into_keys().map_err(problem)?);
+    }
+    if keys.is_empty() {
+        return Err(KeysRefused::NoKeyInObject { origin: origin.into(), entries: entries.len() });
+    }
+    Ok(keys)
 }
 
-/// The keys to publish: the union of the sources, and remembered keys until they have been away for `retire_after`.
+/// The keys to publish: the union of the sources, and remembered keys until they have been away for `retire_after`; at
+/// most [`MOST_KEYS`]. Two keys are the same when modulus and exponent are.
 ///
 /// Keys of the sources come first, in the order of the sources (ccoctl publishes one key; this keeps its bytes).
 pub fn wanted_keys(
@@ -144,7 +205,7 @@ pub fn wanted_keys(
     let mut wanted = Vec::new();
     for source in sources {
         for key in read_source(source)? {
-            if seen.insert(key.kid.clone()) {
+            if seen.insert(key.number()) {
                 wanted.push(WantedKey { key, retiring_since: None });
             }
         }
@@ -157,9 +218,13 @@ pub fn wanted_keys(
     }
     for old in remembered {
         let since = old.retiring_since.unwrap_or(now);
-        if retire_at(since, retire_after) > now && seen.insert(old.key.kid.clone()) {
+        if retire_at(since, retire_after) > now && seen.insert(old.key.number()) {
             wanted.push(WantedKey { key: old.key.clone(), retiring_since: Some(since) });
         }
+    }
+    if wanted.len() > MOST_KEYS {
+        let retiring = wanted.iter().filter(|key| key.retiring_since.is_some()).count();
+        return Err(KeysRefused::TooMany { count: wanted.len(), retiring });
     }
     Ok(wanted)
 }
@@ -167,86 +232,4 @@ pub fn wanted_keys(
 /// When a key that left its source at `since` is no longer published.
 pub fn retire_at(since: Timestamp, retire_after: std::time::Duration) -> Timestamp {
     since.saturating_add(retire_after).unwrap_or(Timestamp::MAX)
-}
-
-/// The kids of a published JWKS, or why it is none.
-pub fn kids_of(jwks: &[u8]) -> Option<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Jwks {
-        keys: Vec<Jwk>,
-    }
-    #[derive(Deserialize)]
-    struct Jwk {
-        kid: String,
-    }
-    let jwks: Jwks = serde_json::from_slice(jwks).ok()?;
-    Some(jwks.keys.into_iter().map(|key| key.kid).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn source(pem: &str) -> KeySource {
-        KeySource { origin: "Secret signer, key pub".into(), pem: Ok(pem.into()) }
-    }
-
-    /// A 2048-bit key made with openssl for these tests alone.
-    pub const PUBLIC: &str = include_str!("../../tests/keys/first.pub");
-    const SECOND: &str = include_str!("../../tests/keys/second.pub");
-    const EC: &str = include_str!("../../tests/keys/ec.pub");
-
-    #[test]
-    fn the_kid_is_what_kube_apiserver_computes() {
-        let keys = read_source(&source(PUBLIC)).unwrap();
-        assert_eq!(keys.len(), 1);
-        // openssl pkey -pubin -outform DER -in first.pub | openssl dgst -sha256 -binary | basenc --base64url
-        assert_eq!(keys[0].kid, include_str!("../../tests/keys/first.kid").trim().trim_end_matches('='));
-        assert_eq!(keys[0].e, "AQAB");
-        assert_eq!(URL_SAFE_NO_PAD.decode(&keys[0].n).unwrap().len(), 256);
-    }
-
-    #[test]
-    fn what_is_no_public_rsa_key_is_refused_by_name() {
-        let private = "-----BEGIN RSA PRIVATE KEY-----\nMAA=\n-----END RSA PRIVATE KEY-----\n";
-        for (pem, says) in [
-            ("junk", "holds no PEM"),
-            ("", "holds no PEM"),
-            (private, "holds a private key (RSA PRIVATE KEY)"),
-            ("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n", "PEM block \"CERTIFICATE\""),
-            ("-----BEGIN PUBLIC KEY-----\nMAA=\n-----END PUBLIC KEY-----\n", "not RSA"),
-            (EC, "not RSA"),
-        ] {
-            let error = read_source(&source(pem)).unwrap_err().to_string();
-            assert!(error.contains(says) && error.contains("Secret signer"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_key_that_left_its_source_stays_until_it_is_retired() {
-        let day = Duration::from_hours(24);
-        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let old = read_source(&source(PUBLIC)).unwrap().remove(0);
-        let remembered = [RememberedKey { key: old.clone(), retiring_since: None }];
-        let both = wanted_keys(&[source(SECOND)], &remembered, day, start).unwrap();
-        assert_eq!(both.len(), 2);
-        assert_eq!(both[1], WantedKey { key: old.clone(), retiring_since: Some(start) });
-
-        let retiring = [RememberedKey { key: old, retiring_since: Some(start) }];
-        let almost = start + Duration::from_secs(86_399);
-        assert_eq!(wanted_keys(&[source(SECOND)], &retiring, day, almost).unwrap().len(), 2);
-        assert_eq!(wanted_keys(&[source(SECOND)], &retiring, day, start + day).unwrap().len(), 1);
-        let returned = wanted_keys(&[source(SECOND), source(PUBLIC)], &retiring, day, almost).unwrap();
-        assert!(returned.iter().all(|key| key.retiring_since.is_none()));
-    }
-
-    #[test]
-    fn an_empty_set_is_refused() {
-        assert!(wanted_keys(&[], &[], Duration::ZERO, Timestamp::UNIX_EPOCH).is_err());
-        let gone = KeySource { origin: "Secret a, key b".into(), pem: Err("the Secret does not exist".into()) };
-        let error = wanted_keys(&[source(PUBLIC), gone], &[], Duration::ZERO, Timestamp::UNIX_EPOCH).unwrap_err();
-        assert!(error.to_string().contains("the Secret does not exist"));
-    }
 }

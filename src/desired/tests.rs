@@ -5,7 +5,7 @@ mod pregrant;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::keys::KeySource;
+use super::keys::{Held, KeySource};
 use super::*;
 use crate::policy::{Document, equivalent};
 
@@ -50,7 +50,7 @@ fn desire_ahead(spec: ClusterIdentitySpec, requests: Vec<RequestInput>, pre_gran
 }
 
 fn inputs_of(spec: ClusterIdentitySpec, requests: Vec<RequestInput>, pre_grants: Vec<PreGrant>) -> Inputs {
-    let pem = include_str!("../../tests/keys/first.pub").into();
+    let pem = include_str!("../../tests/keys/first.pub");
     Inputs {
         identity: "prod/prod-eu".into(),
         spec,
@@ -59,7 +59,7 @@ fn inputs_of(spec: ClusterIdentitySpec, requests: Vec<RequestInput>, pre_grants:
         pre_grants,
         refused_by_aws: BTreeMap::new(),
         granted_ahead: BTreeSet::new(),
-        keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(pem) }],
+        keys: vec![KeySource { origin: "Secret signer".into(), held: Ok(Held::Entry(pem.into())) }],
         remembered_keys: Vec::new(),
         requests,
         now: Timestamp::UNIX_EPOCH,

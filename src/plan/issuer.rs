@@ -7,7 +7,7 @@ use super::{Change, Draft, Obstacle, Subject};
 use crate::desired::issuer::{
     ACCEPTED_CONTENT_TYPES, CONTENT_TYPE, DesiredBucket, DesiredObject, DesiredProvider, without_scheme,
 };
-use crate::desired::keys::{KeysRefused, kids_of};
+use crate::desired::keys::{KeysRefused, Number, named, published_entries};
 use crate::desired::{Desired, DesiredKeys};
 use crate::observed::{
     BucketState, Contents, Observed, ObservedBucket, ObservedObject, ObservedProvider, ReadPolicy, Seen,
@@ -148,11 +148,15 @@ fn keys_to_publish<'a>(desired: &'a Desired, found: &ObservedBucket) -> Result<&
     let keys = desired.keys.as_ref().map_err(Clone::clone)?;
     let first_visit = keys.remembered.is_empty() && !keys.retire_after.is_zero();
     let published = match found.keys.known() {
-        Ok(Some(object)) if first_visit => kids_of(&object.body).ok_or(KeysRefused::PublishedUnreadable)?,
+        Ok(Some(object)) if first_visit => published_entries(&object.body).ok_or(KeysRefused::PublishedUnreadable)?,
         _ => return Ok(keys),
     };
-    let wanted: BTreeSet<&str> = keys.keys.iter().map(|key| key.key.kid.as_str()).collect();
-    let lost: Vec<String> = published.into_iter().filter(|kid| !wanted.contains(kid.as_str())).collect();
+    // A key is known by its number, whatever kid it is published under: the one that we write instead is the one that
+    // kube-apiserver puts into its tokens.
+    let wanted: BTreeSet<Number> = keys.keys.iter().map(|key| key.key.number()).collect();
+    let is_known = |number: &Option<Number>| number.as_ref().is_some_and(|number| wanted.contains(number));
+    let lost: Vec<String> =
+        published.into_iter().filter(|entry| !is_known(&entry.number)).map(|entry| entry.name).collect();
     if lost.is_empty() { Ok(keys) } else { Err(KeysRefused::WouldShrink { kids: lost }) }
 }
 
@@ -171,8 +175,10 @@ fn compare_document(
     };
     let mut differences = Vec::new();
     if found.body != wanted.body.as_bytes() {
-        let describe = |body: &[u8]| match kids_of(body) {
-            Some(kids) if field == Field::Keys => format!("keys {}", kids.join(", ")),
+        let describe = |body: &[u8]| match published_entries(body) {
+            Some(entries) if field == Field::Keys => {
+                format!("keys {}", named(entries.iter().map(|entry| entry.name.as_str())))
+            }
             _ => format!("{} other bytes", body.len()),
         };
         let wanted = if field == Field::Keys { describe(wanted.body.as_bytes()) } else { "ours".into() };

@@ -1,5 +1,6 @@
 //! The comparison on data alone: every obstacle and every difference, and that a plan carried out leaves nothing.
 
+mod keys;
 mod leftovers;
 mod settling;
 
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::api::ClusterIdentitySpec;
-use crate::desired::keys::KeySource;
+use crate::desired::keys::{Held, KeySource};
 use crate::desired::names::sha256_hex;
 use crate::desired::request::RequestId;
 use crate::desired::secret::SecretKey;
@@ -49,7 +50,7 @@ fn inputs(spec: ClusterIdentitySpec) -> Inputs {
         pre_grants: Vec::new(),
         refused_by_aws: BTreeMap::new(),
         granted_ahead: BTreeSet::new(),
-        keys: vec![KeySource { origin: "Secret signer".into(), pem: Ok(PEM.into()) }],
+        keys: vec![KeySource { origin: "Secret signer".into(), held: Ok(Held::Entry(PEM.into())) }],
         remembered_keys: Vec::new(),
         requests,
         now: Timestamp::UNIX_EPOCH,
@@ -309,7 +310,7 @@ fn what_lies_in_a_bucket_that_was_made_anew_is_not_opened_because_the_name_was_o
 fn without_keys_an_issuer_is_neither_begun_nor_emptied() {
     let mut inputs = inputs(spec(&serde_json::json!({})));
     let published = perfect(&desire(&inputs).unwrap());
-    inputs.keys[0].pem = Err("the Secret does not exist".into());
+    inputs.keys[0].held = Err("the Secret does not exist".into());
     let desired = desire(&inputs).unwrap();
     let fresh = plan(&desired, &empty(&desired), &Prior::default());
     assert!(fresh.steps.iter().all(|step| step.subject.request().is_some()), "{:?}", fresh.steps);
@@ -439,7 +440,7 @@ fn conditional_denials_in_the_bucket_policy_are_someones_guard() {
 #[test]
 fn keys_that_cannot_be_read_at_first_sight_are_not_replaced() {
     let desired = desired();
-    for document in [r#"{"keys":[{"kty":"RSA"}]}"#, "<html>", ""] {
+    for document in [r#"{"keys":{}}"#, "<html>", ""] {
         let mut observed = perfect(&desired);
         bucket(&mut observed).keys =
             Seen::Known(Some(ObservedObject { body: document.into(), content_type: Some("application/json".into()) }));

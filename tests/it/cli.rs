@@ -160,6 +160,35 @@ fn a_plan_can_be_handed_on() {
 }
 
 #[test]
+fn a_file_with_a_key_may_be_in_any_form() {
+    let mut plan = Plan::of("cli-keys");
+    let pem = fs::read_to_string(&plan.key).unwrap();
+    let der = pem::parse(&pem).unwrap().into_contents();
+    let path = |name: &str| run_dir().join(format!("cli-keys-{name}"));
+    let openshift = pem.replace("PUBLIC KEY", "RSA PUBLIC KEY");
+    let blob = b"\x06\x02\0\0\0\xa4\0\0RSA1\0\x08\0\0\xff";
+    let long = vec![b'a'; (1 << 20) + 1];
+    for (name, bytes, says) in [
+        ("openshift.pub", openshift.as_bytes(), "PutObject"),
+        ("key.der", &der, "PutObject"),
+        ("blob", blob, "blob holds a Microsoft PUBLICKEYBLOB; write it as PEM: `openssl rsa -pubin -inform MSBLOB -in"),
+        ("binary", b"\xff\xfe\xfd", "binary holds no PEM"),
+        ("long", &long, "long is too long: files with signing keys of at most 1048576 bytes are read"),
+    ] {
+        plan.key = path(name);
+        fs::write(&plan.key, bytes).unwrap();
+        let ended = plan.run(&examples("default"), &[]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{}", ended.stdout);
+        // Long lines are wrapped.
+        let words = ended.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(says), "{says} is not in {}", ended.stdout);
+    }
+    plan.key = path("none");
+    let ended = plan.run(&examples("default"), &[]);
+    assert!(ended.stdout.contains("cannot read ") && ended.stdout.contains("No such file"), "{}", ended.stdout);
+}
+
+#[test]
 fn what_is_not_for_this_cluster_is_passed_over() {
     let plan = Plan::of("cli-over");
     let ended = plan.run(&examples(""), &[]);

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::adoption::{FIRST, SECOND, Signer};
 use super::scene::{SOON, Scene, said};
@@ -207,6 +207,92 @@ fn sources_are_united() {
     assert!(message.contains("ConfigMap keys-sources/signer, key lost.pub: it has no entry lost.pub"), "{message}");
     assert!(message.contains("there are: other.pub"), "{message}");
     await_published(&scene, &[&first, &second]);
+}
+
+/// The PEM as OpenShift writes it: SPKI under the label of PKCS#1.
+fn openshift(pem: &str) -> String {
+    pem.replace("PUBLIC KEY", "RSA PUBLIC KEY")
+}
+
+/// Applies a ConfigMap or a Secret (the entries as text) that is a source of keys.
+fn apply_source(scene: &Scene, kind: &str, name: &str, entries: &Value) {
+    let data = if kind == "Secret" { "stringData" } else { "data" };
+    let labels = json!({"rolecall.dev/signing-key": "true"});
+    let metadata = json!({"name": name, "namespace": scene.name, "labels": labels});
+    scene.cluster.apply_ok(&json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, data: entries}).to_string());
+}
+
+/// The ClusterIdentity with another source of keys, as YAML in flow style.
+fn identity_with_source(scene: &Scene, source: &str) {
+    let yaml = scene.identity_yaml("");
+    let other = yaml.replace("secretRef: {name: signer, key: key.pub}", source);
+    assert_ne!(yaml, other);
+    scene.cluster.apply_ok(&other);
+}
+
+#[track_caller]
+fn await_refused(scene: &Scene, says: &str) -> String {
+    eventually(SOON, says, || {
+        let message = scene.await_condition("IssuerPublished", "False");
+        if message.contains(says) { Ok(message) } else { Err(message) }
+    })
+}
+
+#[test]
+fn openshifts_own_config_map_is_a_source_as_a_whole() {
+    let (first, second) = (Signer::of(FIRST), Signer::of(SECOND));
+    let mut scene = Scene::new("keys-openshift");
+    apply_source(&scene, "ConfigMap", "certs", &json!({"ca-bundle.crt": "# none yet\n", "README": "text"}));
+    identity_with_source(&scene, "configMapRef: {name: certs}");
+    scene.start();
+    await_refused(&scene, "ConfigMap keys-openshift/certs holds no RSA public key in any of its 2 entries");
+    assert!(aws_state::bucket(&scene.bucket()).is_none(), "no bucket without a key");
+
+    let entries = json!({
+        "README": "text", "service-account-002.pub": openshift(FIRST), "service-account-001.pub": openshift(SECOND),
+    });
+    apply_source(&scene, "ConfigMap", "certs", &entries);
+    scene.await_condition("IssuerPublished", "True");
+    scene.await_condition("IssuerVerified", "True");
+    assert_eq!(published(&scene), [second.kid.clone(), first.kid.clone()], "in the order of the entries' names");
+
+    let entries = json!({
+        "service-account-002.pub": openshift(FIRST), "service-account-003.pub": include_str!("../keys/ec.pub"),
+    });
+    apply_source(&scene, "ConfigMap", "certs", &entries);
+    await_refused(
+        &scene,
+        "ConfigMap keys-openshift/certs, key service-account-003.pub holds a public key that is not RSA",
+    );
+    assert_eq!(published(&scene), [second.kid, first.kid], "nothing is taken away");
+}
+
+#[test]
+fn openshifts_own_secret_is_a_source_by_the_entry_of_its_public_key() {
+    let mut scene = Scene::new("keys-next");
+    let private = private_key();
+    let entries = json!({"service-account.key": private, "service-account.pub": openshift(FIRST)});
+    apply_source(&scene, "Secret", "next", &entries);
+    identity_with_source(&scene, "secretRef: {name: next}");
+    scene.start();
+    let message = await_refused(&scene, "Secret keys-next/next, key service-account.key holds a private key");
+    assert!(message.contains("(key: service-account.pub)"), "{message}");
+    assert_eq!(reason(&scene.identity_object(), "IssuerPublished"), "KeysRefused");
+    assert!(aws_state::bucket(&scene.bucket()).is_none(), "no bucket without a key");
+
+    // Whoever may write a ClusterIdentity need not be one who may know what a Secret holds.
+    identity_with_source(&scene, "secretRef: {name: next, key: lost.pub}");
+    let message = await_refused(&scene, "Secret keys-next/next, key lost.pub: it has no entry lost.pub");
+    assert!(!message.contains("service-account"), "{message}");
+
+    identity_with_source(&scene, "secretRef: {name: next, key: service-account.pub}");
+    scene.await_condition("IssuerPublished", "True");
+    scene.await_condition("IssuerVerified", "True");
+    assert_eq!(published(&scene), [Signer::of(FIRST).kid]);
+    let line = private.lines().nth(5).expect("a long PEM");
+    let events = scene.cluster.kubectl_ok(&["get", "events", "-n", &scene.name, "-o", "json"]);
+    let told = [scene.identity_object().to_string(), events, scene.operator().log()];
+    assert!(told.iter().all(|text| !text.contains(line)), "a private key leaked");
 }
 
 /// The end for which it is all there: whoever fetches the documents as STS does can check a token of the cluster.

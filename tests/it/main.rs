@@ -26,6 +26,7 @@ mod drift;
 mod ended;
 mod gitops;
 mod idle;
+mod key_forms;
 mod keys;
 mod kills;
 mod many;

@@ -91,6 +91,9 @@ fn a_bad_identity_is_refused_by_the_api_server() {
         (json!({"issuer": {"signingKeys": null}}), "spec.issuer.signingKeys: Required value"),
         (json!({"issuer": {"signingKeys": [{}]}}), one),
         (json!({"issuer": {"signingKeys": [{"secretRef": secret, "configMapRef": map}]}}), one),
+        (json!({"issuer": {"signingKeys": [{"secretRef": null, "configMapRef": null}]}}), one),
+        (json!({"issuer": {"signingKeys": [{"secretRef": {"key": "b"}}]}}), "secretRef.name: Required value"),
+        (json!({"issuer": {"signingKeys": [{"secretRef": {"name": "a", "key": ""}}]}}), "secretRef.key: Invalid value"),
         (json!({"issuer": {"bucket": {"name": "a.b.c"}}}), "spec.issuer.bucket.name: Invalid value: \"a.b.c\""),
         (json!({"issuer": {"bucket": {"name": "ab"}}}), "spec.issuer.bucket.name"),
         (json!({"issuer": {"bucket": {"name": "xn--abc"}}}), s3),
@@ -125,6 +128,8 @@ fn a_bad_identity_is_refused_by_the_api_server() {
     for patch in [
         json!({}),
         json!({"infraName": "x".repeat(58), "driftInterval": "1s", "roles": {"maxSessionDuration": "12h", "path": "/a/b/"}}),
+        json!({"issuer": {"signingKeys": [{"configMapRef": {"name": "a"}}, {"secretRef": {"name": "a"}}]}}),
+        json!({"issuer": {"signingKeys": [{"secretRef": null, "configMapRef": {"name": "a"}}]}}),
         json!({"driftInterval": "24h", "issuer": {"signingKeys": [{"configMapRef": map}]}}),
         json!({"region": "us-gov-west-1", "issuer": {"bucket": {"prefix": "a/b"}}, "roles": {"tags": {"team": "a"}}}),
     ] {
@@ -175,7 +180,7 @@ fn defaults_are_filled_in() {
         "issuer": {
             "signingKeys": [{"secretRef": {"name": "signer", "key": "key.pub"}}],
             "audiences": ["openshift", "sts.amazonaws.com"],
-            "retireKeysAfter": "24h",
+            "retireKeysAfter": "25h",
         },
         "roles": {"path": "/", "maxSessionDuration": "1h", "naming": "Ccoctl", "audienceCondition": false},
         "guardrails": {"deniedActions": ["*", "iam:*"], "allowedSecretNamespaces": ["openshift-*"], "maxDeletionsPerPass": 3},

@@ -13,7 +13,7 @@ use rolecall::aws::snapshot::Freshness;
 use rolecall::aws::{Access, Connection, Session};
 use rolecall::controller::outcome::Outcome;
 use rolecall::controller::verdicts::{outcome, states};
-use rolecall::desired::keys::{KeySource, RememberedKey};
+use rolecall::desired::keys::{Held, KeySource, RememberedKey};
 use rolecall::desired::{Desired, Inputs, desire, teardown as desired_teardown};
 use rolecall::observed::{Fault, Fetched, FetchedDocuments, Leftovers, Observed};
 use rolecall::plan::{Change, Plan, Prior, Settling, Subject, plan, teardown as plan_teardown};
@@ -206,7 +206,7 @@ impl Operator {
             pre_grants: Vec::new(),
             refused_by_aws: BTreeMap::new(),
             granted_ahead: BTreeSet::new(),
-            keys: vec![KeySource { origin: "Secret signer".to_owned(), pem: Ok(PEM.to_owned()) }],
+            keys: vec![KeySource { origin: "Secret signer".to_owned(), held: Ok(Held::Entry(PEM.into())) }],
             remembered_keys: stored.status.keys.clone(),
             requests: stored.wish.requests.clone(),
             now: self.now(),

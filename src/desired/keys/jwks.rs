@@ -1,0 +1,90 @@
+//! What a published JWKS holds. It may have been written by anyone.
+
+use base64::Engine;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Key, Number};
+
+/// As many entries as a message names; there may be any number.
+const MOST_NAMED: usize = 10;
+/// As many characters of a kid as a message shows; kube-apiserver's have 43.
+const LONGEST_KID: usize = 64;
+
+/// base64url as it comes: padded or not.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// An entry of a published JWKS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedEntry {
+    /// Its kid, or its place where it has none, fit for a message.
+    pub name: String,
+    /// Modulus and exponent; `None` for what is no RSA key.
+    pub number: Option<Number>,
+}
+
+#[derive(Deserialize)]
+struct Jwks {
+    keys: Vec<Value>,
+}
+
+/// The entries of a published JWKS; `None` when it is no JSON object with a list `keys`.
+pub fn published_entries(jwks: &[u8]) -> Option<Vec<PublishedEntry>> {
+    let jwks: Jwks = serde_json::from_slice(jwks).ok()?;
+    Some(jwks.keys.iter().enumerate().map(|(at, entry)| PublishedEntry::of(at + 1, entry)).collect())
+}
+
+impl PublishedEntry {
+    fn of(place: usize, entry: &Value) -> Self {
+        let field = |name: &str| entry.get(name).and_then(Value::as_str);
+        let number = match (field("kty"), field("n"), field("e")) {
+            (Some("RSA") | None, Some(n), Some(e)) => number(n, e),
+            _ => None,
+        };
+        let name = match field("kid") {
+            Some(kid) if !kid.is_empty() => kid.chars().take(LONGEST_KID).filter(|c| !c.is_control()).collect(),
+            _ => format!("entry {place} (without a kid)"),
+        };
+        Self { name, number }
+    }
+}
+
+/// The names of entries in one line, of which a message has room for some.
+pub fn named<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = names.len().saturating_sub(MOST_NAMED);
+    let mut text = names.take(MOST_NAMED).collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        text += &format!(" and {more} more");
+    }
+    text
+}
+
+/// Modulus and exponent without leading zeros; `None` when one of them is no number.
+fn number(n: &str, e: &str) -> Option<Number> {
+    let bytes = |text: &str| {
+        let bytes = LENIENT.decode(text).ok()?;
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        (zeros < bytes.len()).then(|| bytes[zeros..].to_vec())
+    };
+    Some((bytes(n)?, bytes(e)?))
+}
+
+impl Key {
+    /// Modulus and exponent, which make the key what it is; its text where that is no number.
+    pub fn number(&self) -> Number {
+        number(&self.n, &self.e).unwrap_or_else(|| (self.n.clone().into_bytes(), self.e.clone().into_bytes()))
+    }
+}
+
+/// The kids of a published JWKS, in order; `None` when it is none, or one of its keys has no kid.
+pub fn kids_of(jwks: &[u8]) -> Option<Vec<String>> {
+    let jwks: Jwks = serde_json::from_slice(jwks).ok()?;
+    jwks.keys.iter().map(|key| Some(key.get("kid")?.as_str()?.to_owned())).collect()
+}

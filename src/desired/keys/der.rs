@@ -88,12 +88,15 @@ fn is_encrypted(algorithm: &[u8]) -> bool {
 fn signed(signed: &[u8]) -> Option<KeyProblem> {
     let tags: Vec<Tag> = inner(signed)?.iter().map(Tagged::tag).collect();
     match tags.as_slice() {
-        [Tag::Integer, Tag::Sequence, Tag::Sequence] => Some(KeyProblem::CertificateRequest { der: true }),
-        [Tag::Integer, Tag::Sequence, Tag::Sequence, Tag::ContextSpecific { .. }] => {
+        [Tag::Integer, Tag::Sequence, Tag::Sequence]
+        | [Tag::Integer, Tag::Sequence, Tag::Sequence, Tag::ContextSpecific { .. }] => {
             Some(KeyProblem::CertificateRequest { der: true })
         }
-        [Tag::ContextSpecific { .. }, Tag::Integer, ..] => Some(KeyProblem::Certificate { der: true }),
-        [Tag::Integer, Tag::Sequence, Tag::Sequence, Tag::Sequence, ..] => Some(KeyProblem::Certificate { der: true }),
+        // The version of a certificate is left out when it is the first.
+        [Tag::ContextSpecific { .. }, Tag::Integer, ..]
+        | [Tag::Integer, Tag::Sequence, Tag::Sequence, Tag::Sequence, ..] => {
+            Some(KeyProblem::Certificate { der: true })
+        }
         _ => None,
     }
 }

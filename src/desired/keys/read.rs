@@ -40,9 +40,10 @@ impl Reading {
         self.problems.iter().find(|problem| matches!(problem, KeyProblem::Private { .. }))
     }
 
-    /// What is wrong with it as a source of its own; a private key comes first.
+    /// What is wrong with it as a source of its own: a private key before all, then a public key that cannot be published.
     pub(super) fn problem(&self) -> Option<&KeyProblem> {
-        self.private().or_else(|| self.problems.first())
+        let of_a_key = || self.problems.iter().find(|problem| problem.is_of_a_public_key());
+        self.private().or_else(of_a_key).or_else(|| self.problems.first())
     }
 
     /// All keys. At least one; nothing else that is a block or a key may stand beside them.

@@ -158,6 +158,7 @@ fn an_object_gives_the_keys_of_all_its_entries() {
         (&[("a", &one), ("b", EC)], "ConfigMap a/signer, key b holds a public key that is not RSA but EC"),
         (&[("a", &one), ("b", "-----BEGIN PUBLIC KEY-----\n")], "ConfigMap a/signer, key b holds a PEM block"),
         (&[("a", &one), ("b", "ssh-rsa AAAAB3 a")], "ConfigMap a/signer, key b holds an OpenSSH public key"),
+        (&[("a", &format!("{ca}{EC}"))], "ConfigMap a/signer, key a holds a public key that is not RSA but EC"),
         (&[("a", &format!("{one}{ca}"))], "ConfigMap a/signer, key a holds a certificate"),
         (
             &[("service-account.key", PRIVATE), ("service-account.pub", &one), ("bad.pub", EC)],

@@ -163,7 +163,12 @@ const LARGEST_KEY_FILE: usize = 1 << 20;
 
 fn key_source(file: &Path) -> KeySource {
     let held = file::bytes(file, LARGEST_KEY_FILE, "files with signing keys").map(Held::Entry);
-    KeySource { origin: file.display().to_string(), held: held.map_err(|error| format!("{error:#}")) }
+    // The source is named already.
+    let problem = |error: anyhow::Error| match error.downcast_ref::<std::io::Error>() {
+        Some(error) => format!("it cannot be read: {error}"),
+        None => format!("it is too long: files with signing keys may have {LARGEST_KEY_FILE} bytes"),
+    };
+    KeySource { origin: file.display().to_string(), held: held.map_err(problem) }
 }
 
 #[cfg(test)]

@@ -173,7 +173,7 @@ fn a_file_with_a_key_may_be_in_any_form() {
         ("key.der", &der, "PutObject"),
         ("blob", blob, "blob holds a Microsoft PUBLICKEYBLOB; write it as PEM: `openssl rsa -pubin -inform MSBLOB -in"),
         ("binary", b"\xff\xfe\xfd", "binary holds no PEM"),
-        ("long", &long, "long is too long: files with signing keys of at most 1048576 bytes are read"),
+        ("long", &long, "long: it is too long: files with signing keys may have 1048576 bytes"),
     ] {
         plan.key = path(name);
         fs::write(&plan.key, bytes).unwrap();
@@ -185,7 +185,7 @@ fn a_file_with_a_key_may_be_in_any_form() {
     }
     plan.key = path("none");
     let ended = plan.run(&examples("default"), &[]);
-    assert!(ended.stdout.contains("cannot read ") && ended.stdout.contains("No such file"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("cli-keys-none: it cannot be read: No such file"), "{}", ended.stdout);
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn bad_input_is_named() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(
         ended.stdout.contains("\nIn the way\n")
-            && ended.stdout.contains("cli-key.pem holds no PEM; put the public key there")
+            && ended.stdout.contains("cli-key.pem holds no PEM, and no public key in DER; put the public key there")
     );
     plan.key = "/nonexistent/key.pub".into();
     let ended = plan.run(&requests, &[]);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::audit;
 use crate::requests::{NAME, NAMESPACES, identity_spec, key_pem, request_name, request_spec, secret_namespace};
-use crate::support::controlplane::ControlPlane;
+use crate::support::controlplane::{ControlPlane, Schema};
 use crate::support::process::run_dir;
 
 /// How many objects are created side by side.
@@ -30,7 +30,7 @@ impl Cluster {
     /// A control plane with as many requests, and no operator yet.
     pub async fn start(count: usize, drift_interval: &str) -> Self {
         let name = format!("bench-{count}");
-        let plane = ControlPlane::start(&name);
+        let plane = ControlPlane::start(&name, Schema::Rolecall);
         let dir = run_dir().join(name);
         plane.stop();
         fs::write(dir.join("audit-policy.yaml"), audit::POLICY).expect("the audit policy");

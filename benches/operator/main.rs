@@ -40,7 +40,9 @@ mod model;
 #[allow(dead_code, missing_docs, clippy::missing_panics_doc, reason = "the benchmark uses a part of it")]
 mod support {
     pub mod controlplane;
+    pub mod openshift_operator;
     pub mod process;
+    pub mod runtime;
 }
 
 const PARTS: [&str; 5] = ["core", "judgement", "account", "budget", "process"];

@@ -87,6 +87,7 @@ pub fn inputs(count: usize) -> Inputs {
         pre_grants: Vec::new(),
         refused_by_aws: std::collections::BTreeMap::new(),
         granted_ahead: std::collections::BTreeSet::new(),
+        provisioned: Vec::new(),
         keys: vec![KeySource { origin: "Secret signer".into(), held: Ok(Held::Entry(key_pem().into())) }],
         remembered_keys: Vec::new(),
         requests: (0..count).map(|number| input(number, 0)).collect(),
@@ -101,5 +102,6 @@ pub fn input(number: usize, revision: usize) -> RequestInput {
         candidate_of: None,
         tombstone: false,
         claimed_by: None,
+        claim_in_doubt: false,
     }
 }

@@ -393,15 +393,37 @@ pub struct ClusterIdentityStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub granted_ahead: Vec<String>,
-    /// What is true of the cluster's identity.
+    /// With `deletionPolicy: Retain`: the Secrets of requests that are gone while their roles are kept. OpenShift's own operator
+    /// deletes a request's Secret with the request; Rolecall puts it back as long as the role is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["secret"]))]
+    pub retained_secrets: Vec<RetainedSecretStatus>,
+    /// What is true of the cluster's identity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::conditions::stored")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
+/// A Secret that is kept although its request is gone.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
+pub struct RetainedSecretStatus {
+    /// `namespace/name` of the Secret.
+    pub secret: String,
+    /// `namespace/name` of the request that is gone.
+    pub credentials_request: String,
+    /// ARN of the role that the Secret names.
+    #[serde(rename = "roleARN")]
+    pub role_arn: String,
+    /// Path of the service-account token that the Secret names.
+    pub cloud_token_path: String,
+}
+
 /// How many roles.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct RoleCounts {
     /// Asked for by requests that are in order.
     pub desired: i32,
@@ -418,7 +440,8 @@ pub struct RoleCounts {
 
 /// A public signing key that is published.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct PublishedKey {
     /// Unpadded base64url of the SHA-256 over the key's SPKI in DER, as kube-apiserver computes it.
     pub kid: String,
@@ -434,7 +457,8 @@ pub struct PublishedKey {
 
 /// A change that `Enforce` would make.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct PendingChange {
     /// The call: `CreateRole`, `PutInlinePolicy`, …
     pub action: String,
@@ -446,7 +470,8 @@ pub struct PendingChange {
 
 /// A field that differs from what was last made true.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct DriftEntry {
     /// The resource: `role/prod-eu-…`, `bucket/…`, `provider/…`, `secret/…`.
     pub resource: String,

@@ -1,5 +1,9 @@
 //! The condition types that Rolecall writes. Their reasons come from `controller::outcome` alone.
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde::{Deserialize, Deserializer};
+
 /// Everything desired is true, and was seen to be.
 pub const READY: &str = "Ready";
 /// kstatus: work is under way. Absent when not true.
@@ -23,6 +27,11 @@ pub const OPERATOR_PERMISSIONS: &str = "OperatorPermissionsSufficient";
 /// AWS was read within the interval.
 pub const SNAPSHOT_FRESH: &str = "SnapshotFresh";
 
+/// The served CustomResourceDefinitions lack fields that this version writes. Absent when not true.
+pub const CRD_OUTDATED: &str = "CRDOutdated";
+/// A watch of the operator has failed for too long; also the reason of what is Unknown because of it. Absent when not true.
+pub const WATCH_LOST: &str = "WatchLost";
+
 /// Upstream's name: roles or Secrets that carry the cluster's mark are asked for by no request. Absent when not true.
 pub const ORPHANED: &str = "OrphanedCloudResource";
 
@@ -43,3 +52,34 @@ pub const PRE_GRANTED: &str = "PreGranted";
 pub const UPGRADE_READY: &str = "UpgradeReady";
 /// The CloudCredential's annotation is in step with the verdict.
 pub const ANNOTATED: &str = "CloudCredentialAnnotated";
+
+/// Reads conditions as they are stored. A CustomResourceDefinition that does not declare all of their fields has left some out:
+/// these are empty, and the time is that of the reading. Without this, none of the status could be read.
+pub(super) fn stored<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Condition>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Stored {
+        #[serde(default, rename = "type")]
+        type_: String,
+        #[serde(default)]
+        status: String,
+        #[serde(default)]
+        reason: String,
+        #[serde(default)]
+        message: String,
+        #[serde(default)]
+        observed_generation: Option<i64>,
+        #[serde(default)]
+        last_transition_time: Option<Time>,
+    }
+    let stored = Vec::<Stored>::deserialize(deserializer)?;
+    let condition = |stored: Stored| Condition {
+        type_: stored.type_,
+        status: stored.status,
+        reason: stored.reason,
+        message: stored.message,
+        observed_generation: stored.observed_generation,
+        last_transition_time: stored.last_transition_time.unwrap_or_else(|| Time(Timestamp::now())),
+    };
+    Ok(stored.into_iter().map(condition).collect())
+}

@@ -109,7 +109,8 @@ pub struct CredentialsRequestStatus {
 
 /// Upstream's condition with `observedGeneration` added.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct RequestCondition {
     /// The condition's type.
     #[serde(rename = "type")]
@@ -130,7 +131,7 @@ pub struct RequestCondition {
     /// A sentence for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The generation that the condition speaks of; pruned where upstream's own CRD is installed.
+    /// The generation that the condition speaks of; not written where OpenShift's own CRD is installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 }
@@ -145,6 +146,9 @@ pub struct AwsProviderStatus {
     /// `AWSProviderStatus`.
     #[serde(default)]
     pub kind: String,
+    /// The generation that this status speaks of; OpenShift's own CRD has no other place for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     /// ARN of the request's role.
     #[serde(default, rename = "roleARN", skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
@@ -166,6 +170,34 @@ pub struct AwsProviderStatus {
     /// What the live role grants and neither the request nor an UpgradeCheck asks for. It is reported, never taken away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub surplus: Vec<super::upgrade_check::SurplusPart>,
+    /// How many more parts of `surplus` there are than fit into the status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omitted_surplus: Option<i32>,
+}
+
+impl AwsProviderStatus {
+    /// One that says nothing yet.
+    pub fn new() -> Self {
+        Self {
+            api_version: "cloudcredential.openshift.io/v1".into(),
+            kind: "AWSProviderStatus".into(),
+            observed_generation: None,
+            role_arn: None,
+            role_name: None,
+            policy_hash: None,
+            verified_role: None,
+            verified_secret: None,
+            drift: Vec::new(),
+            surplus: Vec::new(),
+            omitted_surplus: None,
+        }
+    }
+}
+
+impl Default for AwsProviderStatus {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

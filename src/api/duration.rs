@@ -45,8 +45,15 @@ impl Serialize for GoDuration {
 
 impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        let bad = || serde::de::Error::custom(format!("{text:?} is no duration; write it like 30s, 5m or 1h30m"));
+        Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl std::str::FromStr for GoDuration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no duration; write it like 30s, 5m or 1h30m");
         let signed: SignedDuration = text.parse().map_err(|_| bad())?;
         Duration::try_from(signed).map(Self).map_err(|_| bad())
     }

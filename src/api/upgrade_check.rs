@@ -187,6 +187,10 @@ pub struct UpgradeCheckStatus {
     /// The components, in the order of their Secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<CheckedComponent>,
+    /// How many more findings there are than fit into the status: `components` has the worst first and no more than 256 KiB.
+    /// `rolecall check` prints all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omitted_findings: Option<i32>,
     /// With `action: PreGrant`: what the requests in force asked for when the granting began, by component. One that asks
     /// for something else by now has been upgraded: nothing is granted beyond it any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -199,14 +203,15 @@ pub struct UpgradeCheckStatus {
     #[schemars(extend("format" = "date-time"))]
     pub last_checked_time: Option<String>,
     /// What is true of the check: `UpgradeReady`, `Ready`, `PreGranted`, `CloudCredentialAnnotated`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::conditions::stored")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
 /// What was read of the release.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct ReadRelease {
     /// Where it was read, in words.
     pub source: String,
@@ -224,7 +229,8 @@ pub struct ReadRelease {
 
 /// How many components have which verdict.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct CheckSummary {
     /// The live role grants all that is needed.
     pub covered: i32,
@@ -244,7 +250,8 @@ pub struct CheckSummary {
 
 /// A component and its verdict.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct CheckedComponent {
     /// `namespace/name` of its Secret: what identifies a component from release to release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -274,7 +281,8 @@ pub struct CheckedComponent {
 
 /// A part of what a component needs.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct MissingPart {
     /// `Missing`, `Indeterminate` or `Conditional`.
     pub verdict: String,
@@ -294,7 +302,8 @@ pub struct MissingPart {
 
 /// A concrete request.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct ExampleRequest {
     /// The action.
     pub action: String,
@@ -304,7 +313,8 @@ pub struct ExampleRequest {
 
 /// A service account that the live trust policy does not surely admit.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct UnadmittedAccount {
     /// Its name; its namespace is the Secret's.
     pub service_account: String,
@@ -317,7 +327,8 @@ pub struct UnadmittedAccount {
 
 /// What is granted and not asked for.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct SurplusPart {
     /// The actions, as the policy spells them.
     pub actions: Vec<String>,
@@ -330,7 +341,8 @@ pub struct SurplusPart {
 
 /// What `iam:SimulatePrincipalPolicy` decided.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct SimulatedPart {
     /// The action.
     pub action: String,
@@ -342,7 +354,8 @@ pub struct SimulatedPart {
 
 /// What the request in force asked for when the granting began.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(!default)]
 pub struct PreGrantedComponent {
     /// `namespace/name` of its Secret.
     pub request: String,

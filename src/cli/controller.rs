@@ -12,7 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::controller::{Lease, Settings, run as run_controller};
+use crate::api::GoDuration;
+use crate::controller::{Lease, Settings, WatchLimits, run as run_controller};
 use crate::kubernetes::client::client;
 
 #[derive(Debug, clap::Args)]
@@ -37,6 +38,18 @@ pub struct Args {
     #[arg(long, env = "ROLECALL_AWS_SETTLE_TIME", default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=600))]
     aws_settle_time: u64,
 
+    /// How long a watch request to the API server lasts before it is made anew (`60s`)
+    #[arg(long, env = "ROLECALL_WATCH_RENEWAL_INTERVAL", default_value = "60s", value_name = "DURATION", value_parser = watch_time)]
+    watch_renewal_interval: Duration,
+
+    /// How long a watch may fail before what it tells counts as unknown (condition WatchLost)
+    #[arg(long, env = "ROLECALL_WATCH_FAILURE_THRESHOLD", default_value = "2m", value_name = "DURATION", value_parser = watch_time)]
+    watch_failure_threshold: Duration,
+
+    /// How long a watch may deliver nothing, not even a bookmark, before what it tells counts as unknown
+    #[arg(long, env = "ROLECALL_WATCH_SILENCE_THRESHOLD", default_value = "5m", value_name = "DURATION", value_parser = watch_time)]
+    watch_silence_threshold: Duration,
+
     /// Let replicas elect a leader; the others serve health and metrics and wait
     #[arg(long, env = "ROLECALL_LEADER_ELECT")]
     leader_elect: bool,
@@ -58,7 +71,7 @@ pub struct Args {
     log_format: LogFormat,
 
     /// What is logged: error, warn, info, debug, trace, or a filter such as info,rolecall=debug
-    #[arg(long, env = "ROLECALL_LOG", default_value = "info,kube_runtime=warn", value_name = "FILTER")]
+    #[arg(long, env = "ROLECALL_LOG", default_value = "info,kube_runtime=error", value_name = "FILTER")]
     log: String,
 }
 
@@ -78,6 +91,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
+    let silence = args.watch_silence_threshold;
+    // A quiet watch answers when it is renewed, and not before.
+    anyhow::ensure!(
+        silence >= args.watch_renewal_interval * 2,
+        "--watch-silence-threshold must be at least twice --watch-renewal-interval ({} s)",
+        args.watch_renewal_interval.as_secs()
+    );
     let config = kube::Config::infer()
         .await
         .context("no Kubernetes cluster: set KUBECONFIG, or run in a pod with a service account")?;
@@ -89,6 +109,11 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         concurrency: args.concurrency,
         pass_timeout: Duration::from_secs(args.pass_timeout),
         settle_time: Duration::from_secs(args.aws_settle_time),
+        watch_limits: WatchLimits {
+            renewal: args.watch_renewal_interval,
+            failing: args.watch_failure_threshold,
+            silent: args.watch_silence_threshold,
+        },
         lease: args.leader_elect.then_some(Lease { namespace: args.lease_namespace, name: args.lease_name }),
         // Two replicas of one name would both take the lease for theirs.
         instance: args
@@ -107,8 +132,19 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     Ok(running.await?)
 }
 
+/// A time in Go's notation, at least a second: watch requests last whole seconds.
+fn watch_time(text: &str) -> Result<Duration, String> {
+    let GoDuration(time) = text.parse()?;
+    let bounds = Duration::from_secs(1)..=Duration::from_hours(1);
+    if bounds.contains(&time) { Ok(time) } else { Err("it must be between 1s and 1h".to_owned()) }
+}
+
+/// kube logs the whole answer of the API server when it cannot be decoded, Secrets included. No filter brings that back.
+const NO_BODIES: &str = "kube_client::client=error";
+
 fn start_log(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).with_context(|| format!("--log {:?} is no filter", args.log))?;
+    let filter = filter.add_directive(NO_BODIES.parse()?);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -93,6 +93,7 @@ async fn show(
         pre_grants: Vec::new(),
         refused_by_aws: std::collections::BTreeMap::new(),
         granted_ahead: std::collections::BTreeSet::new(),
+        provisioned: Vec::new(),
     };
     let desired = desire(&inputs)?;
     let aws = Box::pin(observe::observe(&session, &desired, None, Freshness::from_now_on())).await;

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::{Resource, ResourceExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 
+use super::provisioned::from_status;
 use super::request_status::remembered;
 use super::status::issuer_part;
-use super::watches::{GuardedIdentity, GuardedRequest, Stores, selects};
-use crate::api::{ClusterIdentity, CredentialsRequest, CredentialsRequestSpec, RELEASE_LABEL};
+use super::unreadable;
+use super::watches::{DecodedIdentity, DecodedRequest, Stores, selects};
+use crate::api::{
+    ClusterIdentity, CredentialsRequest, CredentialsRequestSpec, CredentialsRequestStatus, RELEASE_LABEL,
+};
 use crate::desired::issuer::desired_issuer;
 use crate::desired::keys::{Key, KeySource, RememberedKey};
 use crate::desired::request::RequestId;
@@ -39,63 +44,94 @@ pub fn requests(stores: &Stores, identity: &ClusterIdentity) -> Requests {
     let others = elders(stores, identity);
     let mut gathered = Requests { objects: BTreeMap::new(), inputs: Vec::new() };
     let unlabelled = BTreeMap::new();
-    for guarded in stores.requests.state() {
-        let meta = guarded.meta();
+    for decoded in stores.requests.state() {
+        let meta = decoded.meta();
         let namespace = meta.namespace.as_deref().unwrap_or_default();
         let labels = meta.labels.as_ref().unwrap_or(&unlabelled);
         if !selects(identity, namespace, labels) || meta.deletion_timestamp.is_some() {
             continue;
         }
         let id = RequestId { namespace: namespace.to_owned(), name: meta.name.clone().unwrap_or_default() };
-        let claimed_by = well_formed(&others).find(|other| selects(other, namespace, labels)).map(full_name);
-        gathered.inputs.push(input(&guarded, id.clone(), claimed_by));
-        if let Ok(request) = &guarded.0 {
-            let (metadata, status) = (request.metadata.clone(), request.status.clone());
-            gathered
-                .objects
-                .insert(id, CredentialsRequest { metadata, spec: CredentialsRequestSpec::default(), status });
+        let elder = others.iter().find(|other| other.identity().is_some_and(|other| selects(other, namespace, labels)));
+        gathered.inputs.push(input(&decoded, id.clone(), elder));
+        if let Ok(status) = status(&decoded) {
+            let (metadata, spec) = (meta.clone(), CredentialsRequestSpec::default());
+            gathered.objects.insert(id, CredentialsRequest { metadata, spec, status });
         }
     }
     gathered
 }
 
-fn input(guarded: &GuardedRequest, id: RequestId, claimed_by: Option<String>) -> RequestInput {
-    let meta = guarded.meta();
-    let value = |map: &Option<BTreeMap<String, String>>, key: &str| map.as_ref().and_then(|map| map.get(key).cloned());
-    RequestInput {
-        id,
-        spec: guarded.0.as_ref().map(|request| request.spec.clone()).map_err(|invalid| invalid.error.clone()),
-        candidate_of: value(&meta.labels, RELEASE_LABEL),
-        tombstone: value(&meta.annotations, DELETE_ANNOTATION).as_deref() == Some("true"),
-        claimed_by,
+/// The status of a request, also of one whose spec cannot be read, so that this can be told in it; an error when it cannot be
+/// read itself.
+fn status(decoded: &DecodedRequest) -> serde_json::Result<Option<CredentialsRequestStatus>> {
+    match &decoded.0 {
+        Ok(request) => Ok(request.status.clone()),
+        Err(undecodable) => undecodable.status.as_ref().map(|text| serde_json::from_str(text)).transpose(),
     }
 }
 
-/// The ClusterIdentities that were there before this one: what they have, this one may not touch. They are as the store
-/// has them, all of them well-formed: a copy of each for each pass would be a copy of all statuses.
-fn elders(stores: &Stores, identity: &ClusterIdentity) -> Vec<Arc<GuardedIdentity>> {
-    let age = |identity: &ClusterIdentity| (identity.creation_timestamp().map(|t| t.0), full_name(identity));
-    let mine = age(identity);
+fn input(decoded: &DecodedRequest, id: RequestId, elder: Option<&Elder>) -> RequestInput {
+    let meta = decoded.meta();
+    let value = |map: &Option<BTreeMap<String, String>>, key: &str| map.as_ref().and_then(|map| map.get(key).cloned());
+    RequestInput {
+        id,
+        spec: decoded.0.as_ref().map(|request| request.spec.clone()).map_err(|invalid| invalid.error.clone()),
+        candidate_of: value(&meta.labels, RELEASE_LABEL),
+        tombstone: value(&meta.annotations, DELETE_ANNOTATION).as_deref() == Some("true"),
+        claimed_by: elder.and_then(Elder::identity).map(full_name),
+        claim_in_doubt: matches!(elder, Some(Elder::Unreadable(_))),
+    }
+}
+
+/// A ClusterIdentity that was there before another one.
+enum Elder {
+    /// As the store has it: a copy of each for each pass would be a copy of all statuses.
+    Decoded(Arc<DecodedIdentity>),
+    /// What one that cannot be read may have.
+    Unreadable(Box<ClusterIdentity>),
+}
+
+impl Elder {
+    fn identity(&self) -> Option<&ClusterIdentity> {
+        match self {
+            Self::Decoded(decoded) => decoded.0.as_ref().ok(),
+            Self::Unreadable(claims) => Some(claims),
+        }
+    }
+}
+
+/// The ClusterIdentities that were there before this one: what they have, this one may not touch. One that cannot be read
+/// stays an elder.
+fn elders(stores: &Stores, identity: &ClusterIdentity) -> Vec<Elder> {
+    let age = |meta: &ObjectMeta| {
+        let name =
+            format!("{}/{}", meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+        (meta.creation_timestamp.as_ref().map(|t| t.0), name)
+    };
+    let mine = age(&identity.metadata);
     let all = stores.identities.state().into_iter();
     let mut elders: Vec<_> = all
         .filter_map(|other| {
-            let age = age(other.0.as_ref().ok()?);
+            let age = age(other.meta());
             (age < mine).then_some((age, other))
         })
         .collect();
     elders.sort_by(|(one, _), (other, _)| one.cmp(other));
-    elders.into_iter().map(|(_, elder)| elder).collect()
-}
-
-fn well_formed(identities: &[Arc<GuardedIdentity>]) -> impl Iterator<Item = &ClusterIdentity> {
-    identities.iter().filter_map(|guarded| guarded.0.as_ref().ok())
+    elders
+        .into_iter()
+        .filter_map(|(_, elder)| match &elder.0 {
+            Ok(_) => Some(Elder::Decoded(elder)),
+            Err(undecodable) => Some(Elder::Unreadable(Box::new(unreadable::claims(undecodable)?))),
+        })
+        .collect()
 }
 
 /// Refuses a second ClusterIdentity that would make the same names, or publish at the same URL.
 pub fn refuse_duplicate(stores: &Stores, identity: &ClusterIdentity) -> Result<(), IdentityRefused> {
     let url = |identity: &ClusterIdentity| desired_issuer(&identity.spec, "").url;
     let mine = url(identity);
-    for other in well_formed(&elders(stores, identity)) {
+    for other in elders(stores, identity).iter().filter_map(Elder::identity) {
         if other.spec.infra_name == identity.spec.infra_name {
             let infra_name = identity.spec.infra_name.clone();
             return Err(IdentityRefused::DuplicateInfraName { infra_name, other: full_name(other) });
@@ -130,7 +166,9 @@ pub fn inputs(
     now: Timestamp,
 ) -> Inputs {
     let status = identity.status.clone().unwrap_or_default();
-    let remembered_keys = status.keys.into_iter().map(|key| RememberedKey {
+    // What an older CustomResourceDefinition has cut is no key.
+    let whole = status.keys.into_iter().filter(|key| !key.kid.is_empty() && !key.n.is_empty() && !key.e.is_empty());
+    let remembered_keys = whole.map(|key| RememberedKey {
         retiring_since: key.retiring_since.and_then(|since| since.parse().ok()),
         key: Key { kid: key.kid, n: key.n, e: key.e },
     });
@@ -145,6 +183,7 @@ pub fn inputs(
         pre_grants: Vec::new(),
         refused_by_aws: BTreeMap::new(),
         granted_ahead: status.granted_ahead.into_iter().collect(),
+        provisioned: status.retained_secrets.iter().filter_map(from_status).collect(),
         now,
     }
 }

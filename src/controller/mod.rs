@@ -2,19 +2,28 @@
 
 mod awake;
 mod checks;
+mod events;
 mod gather;
 mod history;
 pub mod metrics;
 pub mod outcome;
+mod oversee;
 mod pass;
-mod publish;
+mod provisioned;
 mod request_status;
 pub mod server;
+mod startup;
 mod status;
+mod status_budget;
+mod status_writer;
 mod teardown;
 #[cfg(test)]
 mod tests;
+mod undeclared;
+mod unreadable;
+mod unseen;
 pub mod verdicts;
+mod watch_health;
 mod watches;
 
 use std::convert::Infallible;
@@ -27,30 +36,35 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use k8s_controller::LeaderElection;
-use kube::api::ListParams;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, store};
-use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher};
+use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector};
 use kube::{Api, Client, Resource};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ClusterIdentity, CredentialsRequest, UpgradeCheck};
+use crate::api::ClusterIdentity;
 use crate::aws::anonymous::AnonymousReader;
 use crate::aws::pulse::Pulse;
 use crate::aws::snapshot::Freshness;
 use crate::aws::{Access, Connection};
+use crate::kubernetes::served::ServedSchemas;
 use awake::second_after_a_sleep;
 use checks::Releases;
 use gather::full_name;
 use history::History;
 use metrics::{Metrics, Standing};
 use outcome::Outcome;
+use oversee::oversee;
 use pass::{Ended, Shared, Terms};
-use publish::Publisher;
 use server::Readiness;
-use watches::{GuardedIdentity, IdentityRef, Stores};
+use startup::{wait_for_crds, wait_for_schemas};
+use status_writer::StatusWriter;
+use watch_health::{Watch, WatchHealth};
+use watches::{DecodedIdentity, IdentityRef, Stores};
+
+pub use watch_health::WatchLimits;
 
 /// How the controller runs.
 #[derive(Debug, Clone)]
@@ -69,6 +83,8 @@ pub struct Settings {
     pub instance: String,
     /// How long AWS's reads may lag behind its writes.
     pub settle_time: Duration,
+    /// When a watch counts as lost.
+    pub watch_limits: WatchLimits,
 }
 
 impl Settings {
@@ -112,10 +128,10 @@ pub enum ControllerError {
     LeaseLost,
 }
 
-/// How often the API server is asked whether the CRDs are there.
-const CRD_POLL: Duration = Duration::from_secs(2);
 /// How long the first lists may take before `/readyz` says that they are missing.
 const FIRST_LISTS: Duration = Duration::from_secs(10);
+/// When a status is tried again that says that its object cannot be read.
+const UNREADABLE_RETRY: Duration = Duration::from_secs(10);
 /// How long the API server is waited for when a pass or the process ends: kube's client waits for ever.
 const LAST_WORD: Duration = Duration::from_secs(5);
 /// Events within this time make one pass.
@@ -127,12 +143,16 @@ const PATIENCE: u32 = 4;
 /// Runs until `stop` is cancelled.
 pub async fn run(client: Client, settings: Settings, stop: CancellationToken) -> Result<(), ControllerError> {
     let metrics = Arc::new(Metrics::new());
-    let readiness = Readiness::starting();
+    let health = WatchHealth::new(settings.watch_limits);
+    let schemas = Arc::new(ServedSchemas::new(client.clone()));
+    metrics.set_kubernetes(health.clone(), schemas.clone());
+    let readiness = Readiness::starting(health.clone(), schemas.clone());
+    let seeing = Seeing { health, schemas };
     let serving = server::serve(settings.listen, metrics.clone(), readiness.clone());
     let address = settings.listen;
     // Health and metrics are served until the last pass is finished.
     tokio::select! {
-        worked = work(client, settings, metrics, readiness, stop) => worked,
+        worked = work(client, settings, metrics, seeing, readiness, stop) => worked,
         served = serving => match served {
             Err(error) => Err(ControllerError::Listen { address, error }),
             Ok(()) => Err(ControllerError::Ended("the health server")),
@@ -140,14 +160,26 @@ pub async fn run(client: Client, settings: Settings, stop: CancellationToken) ->
     }
 }
 
+/// What the process sees of the API server: its watches, and the schemas that it serves.
+#[derive(Clone)]
+struct Seeing {
+    health: WatchHealth,
+    schemas: Arc<ServedSchemas>,
+}
+
 async fn work(
     client: Client,
     settings: Settings,
     metrics: Arc<Metrics>,
+    seeing: Seeing,
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), ControllerError> {
-    if stop.run_until_cancelled(wait_for_crds(&client, &settings, &readiness)).await.is_none() {
+    let begin = async {
+        wait_for_crds(&client, &settings, &readiness).await;
+        wait_for_schemas(&seeing.schemas, &readiness).await;
+    };
+    if stop.run_until_cancelled(begin).await.is_none() {
         return Ok(());
     }
     readiness.ready();
@@ -162,7 +194,7 @@ async fn work(
             leads.store(true, Ordering::Relaxed);
             metrics.set_leader(true);
             let pulse = Pulse::default();
-            let leading = Box::pin(lead(client, settings, metrics, pulse.clone(), readiness, stop));
+            let leading = Box::pin(lead(client, settings, metrics, seeing, pulse.clone(), readiness, stop));
             second_after_a_sleep(&pulse, leading).await
         }
     };
@@ -195,43 +227,6 @@ async fn patience(stop: &CancellationToken, leads: &AtomicBool) {
 /// How long a pass may go on after the process was asked to stop.
 const SHUTDOWN: Duration = Duration::from_secs(20);
 
-/// Waits until all kinds are served, saying so instead of dying.
-async fn wait_for_crds(client: &Client, settings: &Settings, readiness: &Readiness) {
-    loop {
-        let identities: Api<ClusterIdentity> = settings.served(client);
-        let requests: Api<CredentialsRequest> = Api::all(client.clone());
-        let checks: Api<UpgradeCheck> = settings.served(client);
-        let one = ListParams::default().limit(1);
-        let answers = async {
-            tokio::join!(identities.list_metadata(&one), requests.list_metadata(&one), checks.list_metadata(&one))
-        };
-        let Ok((identities, requests, checks)) = tokio::time::timeout(FIRST_LISTS, answers).await else {
-            readiness.waiting("waiting for the API server, which takes requests and does not answer".into());
-            continue;
-        };
-        let missing = [
-            ("clusteridentities.rolecall.dev", identities.err()),
-            ("credentialsrequests.cloudcredential.openshift.io", requests.err()),
-            ("upgradechecks.rolecall.dev", checks.err()),
-        ]
-        .into_iter()
-        .find_map(|(crd, error)| error.map(|error| (crd, error)));
-        let Some((crd, error)) = missing else { return };
-        let why = match error {
-            kube::Error::Api(status) if status.code == 404 => {
-                format!("waiting for the CustomResourceDefinition {crd}: apply the manifests in crds/")
-            }
-            kube::Error::Api(status) if status.code == 403 => {
-                format!("waiting for permission to list {crd}: apply the roles in deploy/base ({})", status.message)
-            }
-            other => format!("waiting for the API server: {other}"),
-        };
-        tracing::warn!("{why}");
-        readiness.waiting(why);
-        tokio::time::sleep(CRD_POLL).await;
-    }
-}
-
 struct Context {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
@@ -248,17 +243,21 @@ impl Context {
         stores: Stores,
         triggers: mpsc::UnboundedSender<IdentityRef>,
         metrics: Arc<Metrics>,
+        Seeing { health, schemas }: Seeing,
     ) -> Self {
+        let instance = settings.instance.clone();
         let shared = Shared {
             aws,
             reader: AnonymousReader::new(),
             releases: Releases::new(client.clone(), triggers),
-            publisher: Publisher::new(client.clone(), settings.instance.clone()),
+            publisher: StatusWriter::new(client.clone(), instance, schemas, health.clone(), metrics.clone()),
+            health,
             stores,
             secrets: tokio::sync::Mutex::default(),
             trust_limits: tokio::sync::Mutex::default(),
             recent: std::sync::Mutex::default(),
             refused: std::sync::Mutex::default(),
+            provisioned: std::sync::Mutex::default(),
             annotating: tokio::sync::Mutex::default(),
             settle_time: settings.settle_time,
             begun: tokio::time::Instant::now(),
@@ -289,31 +288,35 @@ async fn lead(
     client: Client,
     settings: Settings,
     metrics: Arc<Metrics>,
+    seeing: Seeing,
     pulse: Pulse,
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), ControllerError> {
-    let api: Api<GuardedIdentity> = settings.served(&client);
+    let health = seeing.health.clone();
+    // A replica that has waited for the lease has watched nothing.
+    health.start();
+    let api: Api<DecodedIdentity> = settings.served(&health.client(&client, Watch::ClusterIdentities, false));
     let (identities, writer) = store();
     let (triggers, triggered) = mpsc::unbounded_channel();
-    let (stores, mut watching) = watches::start(&client, identities.clone(), settings.served(&client), &triggers);
+    let checks_of = |client| settings.served(&client);
+    let (stores, mut watching) = watches::start(&client, identities.clone(), checks_of, &health, &triggers);
     // Our own writes of status bring no news; finalizers and annotations do.
     let news = predicates::generation
         .combine(predicates::annotations)
         .combine(predicates::labels)
         .combine(predicates::finalizers);
-    let main = reflector(writer, watches::lean(watcher(api, watcher::Config::default())))
+    let main = reflector(writer, watches::observed(api, &health, Watch::ClusterIdentities, None))
         .default_backoff()
         .touched_objects()
         .predicate_filter(news, PredicateConfig::default());
     let aws = Connection::new(metrics.aws.clone()).await.with_pulse(pulse);
-    let context = Arc::new(Context::new(client, &settings, aws, stores.clone(), triggers, metrics));
+    let overseeing = oversee(seeing.clone(), stores.clone(), triggers.clone());
+    let context = Arc::new(Context::new(client, &settings, aws, stores.clone(), triggers, metrics, seeing));
     let filling = context.clone();
     let strays = checks::tend_strays(context.shared.clone());
     let known = stores.clone();
-    context
-        .metrics
-        .set_known(move || known.among_identities(|identity| Some(full_name(identity))).into_iter().collect());
+    context.metrics.set_known(move || known.identities.state().iter().map(|identity| full_name(&**identity)).collect());
     let known = stores.clone();
     context.metrics.set_verdicts(move || known.well_formed_checks().iter().map(checks::verdict).collect());
     let triggered = futures::stream::unfold(triggered, |mut triggered| async move {
@@ -325,16 +328,20 @@ async fn lead(
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile, error_policy, context)
         .for_each(|result| async move {
+            // Errors of the watch were noted when they came.
             if let Err(error) = result {
                 tracing::debug!(%error, "a trigger came to nothing");
             }
         });
     let tending = async {
         if tokio::time::timeout(FIRST_LISTS, filling.until_filled()).await.is_err() {
-            let why = "waiting for the first lists of ClusterIdentities, CredentialsRequests, namespaces and Secrets: \
-                       may the operator list them in all namespaces (deploy/base/clusterrole.yaml)?";
+            let failing: Vec<String> = health.failing().iter().map(ToString::to_string).collect();
+            let why = format!(
+                "waiting for the first lists of ClusterIdentities, CredentialsRequests, UpgradeChecks, namespaces and Secrets: may the operator list them in all namespaces (deploy/base/clusterrole.yaml)? {}",
+                failing.join("; ")
+            );
             tracing::warn!("{why}");
-            readiness.waiting(why.into());
+            readiness.waiting(why);
             filling.until_filled().await;
             readiness.ready();
         }
@@ -345,19 +352,28 @@ async fn lead(
         () = controller => if stop.is_cancelled() { Ok(()) } else { Err(ControllerError::Ended("the controller")) },
         _ = watches => Err(ControllerError::Ended("a watch")),
         () = tending => Err(ControllerError::Ended("the care for UpgradeChecks")),
+        () = overseeing => Err(ControllerError::Ended("the look at the watches")),
     };
     watching.iter().for_each(tokio::task::JoinHandle::abort);
     result
 }
 
-async fn reconcile(guarded: Arc<GuardedIdentity>, context: Arc<Context>) -> Result<Action, Infallible> {
+async fn reconcile(decoded: Arc<DecodedIdentity>, context: Arc<Context>) -> Result<Action, Infallible> {
     context.until_filled().await;
-    let identity = match &guarded.0 {
+    let identity = match &decoded.0 {
         Ok(identity) => identity,
-        Err(invalid) => {
-            let name = invalid.metadata.name.as_deref().unwrap_or_default();
-            tracing::error!(identity = name, error = %invalid, "a ClusterIdentity cannot be read and is left alone");
-            return Ok(Action::await_change());
+        Err(undecodable) => {
+            let name = full_name(&*decoded);
+            tracing::error!(identity = name, error = undecodable.error, "a ClusterIdentity cannot be read");
+            context.metrics.unreadable_identity(&name);
+            let told = unreadable::tell_identity(&context.shared.publisher, undecodable, Timestamp::now()).await;
+            return Ok(match told {
+                Ok(()) => Action::await_change(),
+                Err(error) => {
+                    tracing::warn!(identity = name, %error, "a status could not be written");
+                    Action::requeue(UNREADABLE_RETRY)
+                }
+            });
         }
     };
     let doomed = identity.metadata.deletion_timestamp.is_some();
@@ -479,12 +495,20 @@ async fn contain<T>(future: impl Future<Output = T>) -> Result<T, String> {
 }
 
 fn next_delay(context: &Context, identity: &ClusterIdentity, name: &str, ended: &Ended, now: Timestamp) -> Duration {
-    let unsettled = context.history.count(name, ended.outcome.is_unsettled());
-    let changed = matches!(ended.outcome, Outcome::Changed { .. });
+    let unsettled = context.history.count(name, ended.outcome.is_unsettled() || ended.unwritten.is_some());
+    let changed = ended.writes > 0;
     let healed = if changed { context.history.heal(name, &ended.drift) } else { 0 };
     let in_vain = unsettled.max(healed);
-    let delay =
-        ended.outcome.delay(identity.spec.drift_interval.0, if in_vain >= PATIENCE { in_vain } else { unsettled });
+    let times = if in_vain >= PATIENCE { in_vain } else { unsettled };
+    let interval = identity.spec.drift_interval.0;
+    let mut delay = ended.outcome.delay(interval, times);
+    if let Some(class) = ended.unwritten {
+        delay = delay.min(Outcome::NotWritten(class).delay(interval, times));
+        // What was made is looked at, whether it could be told or not.
+        if changed {
+            delay = delay.min(Outcome::Changed { writes: ended.writes }.delay(interval, times));
+        }
+    }
     // A failed pass causes no events; one that changes the same thing again and again does.
     if changed && in_vain >= PATIENCE {
         context.history.hold(name, identity.metadata.generation, delay);
@@ -520,6 +544,6 @@ fn standing(ended: &Ended, now: Timestamp) -> Standing {
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature is the controller's"
 )]
-fn error_policy(_: Arc<GuardedIdentity>, error: &Infallible, _: Arc<Context>) -> Action {
+fn error_policy(_: Arc<DecodedIdentity>, error: &Infallible, _: Arc<Context>) -> Action {
     match *error {}
 }

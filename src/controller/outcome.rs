@@ -39,6 +39,8 @@ pub enum Outcome {
     Refused(IdentityRefused),
     /// AWS could not be asked at all.
     NoAccount(Fault),
+    /// Watches that verdicts rest on are lost: which, and why.
+    WatchLost(String),
     /// The pass took too long.
     TimedOut,
     /// The pass panicked: a defect of Rolecall.
@@ -49,6 +51,8 @@ pub enum Outcome {
 
 /// The reason of a request whose ClusterIdentity is gone.
 pub const NO_IDENTITY: &str = "NoClusterIdentity";
+/// Upstream's reason for a request that is for another cloud.
+pub const OTHER_CLOUD: &str = "InfrastructureMismatch";
 /// The reason of `Ready` while a ClusterIdentity is being deleted.
 pub const DELETING: &str = "Deleting";
 
@@ -79,6 +83,7 @@ impl Outcome {
             Self::IssuerWrong => "IssuerWrong",
             Self::Refused(refused) => identity_refused_reason(refused),
             Self::NoAccount(fault) => fault_reason(fault.class),
+            Self::WatchLost(_) => "WatchLost",
             Self::TimedOut => "TimedOut",
             Self::Panicked => "Panicked",
             Self::NotWritten(_) => "StatusNotWritten",
@@ -99,6 +104,7 @@ impl Outcome {
             Self::IssuerWrong => "issuer_wrong",
             Self::Refused(_) => "refused",
             Self::NoAccount(_) => "no_account",
+            Self::WatchLost(_) => "watch_lost",
             Self::TimedOut => "timed_out",
             Self::Panicked => "panicked",
             Self::NotWritten(_) => "not_written",
@@ -113,8 +119,9 @@ impl Outcome {
             Self::Changed { .. } | Self::Settling => {
                 SOON.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(interval.max(SOON))
             }
-            // Nothing tells when the other ClusterIdentity goes, and asking costs no call.
-            Self::Refused(_) => interval.min(RECHECK),
+            // Nothing tells when the other ClusterIdentity goes, and asking costs no call. A watch that comes back brings a
+            // pass by itself.
+            Self::Refused(_) | Self::WatchLost(_) => interval.min(RECHECK),
             Self::Failed(_)
             | Self::NoAccount(_)
             | Self::TimedOut
@@ -156,6 +163,7 @@ impl Outcome {
             Self::Changed { .. }
             | Self::Settling
             | Self::Waiting
+            | Self::WatchLost(_)
             | Self::TimedOut
             | Self::Panicked
             | Self::IssuerWrong => true,
@@ -212,7 +220,7 @@ pub const fn obstacle_needs_person(obstacle: &Obstacle) -> bool {
         | Obstacle::BucketVersioned(_)
         | Obstacle::BucketNotEmpty { .. }
         | Obstacle::Keys(_) => true,
-        Obstacle::NamespaceMissing(_) | Obstacle::WaitsFor(_) | Obstacle::Settling(_) => false,
+        Obstacle::NamespaceMissing(_) | Obstacle::WaitsFor(_) | Obstacle::Settling(_) | Obstacle::WatchLost(_) => false,
         Obstacle::Unreadable(fault) => class_needs_person(fault.class),
     }
 }
@@ -248,6 +256,7 @@ pub const fn obstacle_reason(obstacle: &Obstacle) -> &'static str {
         Obstacle::WaitsFor(_) => "Waiting",
         Obstacle::OtherCase { .. } => "OtherCase",
         Obstacle::Settling(_) => "Settling",
+        Obstacle::WatchLost(_) => "WatchLost",
         Obstacle::TooManyDeletions { .. } => "TooManyDeletions",
         Obstacle::ClaimUnknown(_) => "ClaimUnknown",
         Obstacle::RoleInUse { .. } => "RoleInUse",
@@ -313,7 +322,7 @@ pub fn ignored(ignored: &Ignored) -> (&'static str, String) {
     match ignored {
         // Upstream's reason and wording.
         Ignored::OtherCloud(kind) => {
-            ("InfrastructureMismatch", format!("CredentialsRequest is not for platform AWS (providerSpec is {kind})"))
+            (OTHER_CLOUD, format!("CredentialsRequest is not for platform AWS (providerSpec is {kind})"))
         }
         Ignored::Candidate(release) => {
             ("Candidate", format!("candidate of release {release}: read by upgrade checks, never provisioned"))

@@ -12,11 +12,12 @@ use tokio::sync::Mutex;
 use super::checks::{self, Check, Live, Releases};
 use super::gather::{self, Requests, full_name};
 use super::outcome::Outcome;
-use super::publish::Publisher;
+use super::status_writer::StatusWriter;
 use super::verdicts::{RequestState, outcome, states};
-use super::watches::Stores;
-use super::{request_status, status, teardown};
-use crate::api::ClusterIdentity;
+use super::watch_health::{LostWatch, Watch, WatchHealth};
+use super::watches::{Stores, reference};
+use super::{request_status, status, teardown, unseen};
+use crate::api::{ClusterIdentity, CredentialsRequestStatus};
 use crate::apply::{Evidence, Targets, carry_out};
 use crate::aws::anonymous::AnonymousReader;
 use crate::aws::observe::{observe, trust_limit};
@@ -25,6 +26,7 @@ use crate::aws::{Access, Connection, Session};
 use crate::desired::names::role_prefix;
 use crate::desired::pregrant::{Fate, NotGranted};
 use crate::desired::request::RequestRefused;
+use crate::desired::retained::ProvisionedSecret;
 use crate::desired::secret::SecretKey;
 use crate::desired::{Desired, IdentityRefused, Inputs, RequestInput, RequestVerdict, desire};
 use crate::kubernetes;
@@ -56,7 +58,9 @@ pub struct Shared {
     /// The releases that UpgradeChecks are about.
     pub releases: Releases,
     /// Writes statuses and events.
-    pub publisher: Publisher,
+    pub publisher: StatusWriter,
+    /// How the watches are that fill the stores.
+    pub health: WatchHealth,
     /// Secrets as they were last read, valid while their resource version is that of the watch. Values are not in it.
     pub secrets: Mutex<BTreeMap<SecretKey, ObservedSecret>>,
     /// Quotas on trust policies, by account; read only when a trust policy is longer than AWS's default.
@@ -65,6 +69,8 @@ pub struct Shared {
     pub recent: std::sync::Mutex<HashMap<String, Recent>>,
     /// Roles that AWS has refused with what was to be granted ahead, by ClusterIdentity and fingerprint.
     pub refused: std::sync::Mutex<HashMap<String, BTreeMap<String, String>>>,
+    /// What was provisioned, by ClusterIdentity: a Secret may go with its request, and then nothing else tells what it was.
+    pub provisioned: std::sync::Mutex<HashMap<String, BTreeMap<SecretKey, ProvisionedSecret>>>,
     /// Held while the CloudCredential's annotation is looked at and changed.
     pub annotating: Mutex<()>,
     /// How long AWS's reads may lag behind its writes.
@@ -179,6 +185,7 @@ impl Shared {
 
     /// Forgets a ClusterIdentity that is gone.
     pub fn forget_settling(&self, identity: &ClusterIdentity) {
+        self.provisioned.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
     }
@@ -194,39 +201,33 @@ pub struct Ended {
     pub due: Option<Timestamp>,
     /// What differs by someone else's doing: resource and field.
     pub drift: Vec<String>,
+    /// How many changes were made.
+    pub writes: usize,
+    /// Why a status could not be written that is to be tried again soon.
+    pub unwritten: Option<FaultClass>,
 }
+
+/// When a check is looked at again whose verdict waits for AWS's reads to show what was just granted.
+const SHOWN_SOON: Duration = Duration::from_secs(1);
 
 /// Makes a pass and writes the statuses.
 pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms) -> Result<Ended, kube::Error> {
     let now = terms.now;
+    // Before anything is taken from the stores: what a watch has missed may arrive while the pass goes on.
+    let interrupted = shared.health.interrupted();
+    let blind = shared.health.blind();
+    if !blind.is_empty() {
+        return Box::pin(unseen::pass(shared, identity, &blind, now)).await;
+    }
     // Before anything is made that would have to be taken away again.
     teardown::keep_finalizer(shared, identity).await?;
     let mut requests = gather::requests(&shared.stores, identity);
     requests.objects.values_mut().for_each(|request| shared.publisher.freshen(request));
     let checks = Box::pin(checks::gather(shared, identity)).await;
     let inputs = std::mem::take(&mut requests.inputs);
-    match Box::pin(look_and_act(shared, identity, &requests, inputs, &checks, terms)).await {
+    match Box::pin(look_and_act(shared, identity, &requests, (inputs, interrupted), &checks, terms)).await {
         Ok((desired, evidence, live)) => {
-            let states = states(&desired, &evidence);
-            let outcome = outcome(&evidence, &states);
-            let previous = identity.status.clone().unwrap_or_default();
-            let generation = identity.metadata.generation;
-            let next = status::after_pass(&previous, generation, &desired, &evidence, &states, &outcome, now);
-            let untold = terms.followed && matches!(outcome, Outcome::Changed { .. });
-            let written = tell_requests(shared, &requests, &states, evidence.plan(), &live, (now, untold)).await;
-            let told = shared.publisher.identity(identity, &previous, &next, &evidence).await;
-            // A status that cannot be written keeps none of the others back.
-            let judged = Box::pin(checks::tell(shared, identity, &desired, &evidence, checks, live, now)).await;
-            told.and(written).and(judged)?;
-            let retirement = status::next_retirement(&desired);
-            // What waits for AWS's reads is looked at once these can no longer be late, however the pass has ended.
-            let held = evidence.plan().obstacles.iter().any(|(_, obstacle)| matches!(obstacle, Obstacle::Settling(_)))
-                || evidence.plan().settling.hides_the_unknown();
-            let settled = held.then(|| evidence.plan().settling.next_expiry(shared.settle_time)).flatten();
-            let due = retirement.into_iter().chain(settled).min();
-            let drift = evidence.plan().drift();
-            let drift = drift.map(|(step, found)| format!("{} {}", step.change.target(), found.field.as_str()));
-            Ok(Ended { outcome, ready: status::ready(&next), due, drift: drift.collect() })
+            Ok(Box::pin(report(shared, identity, &requests, checks, (&desired, &evidence, live), terms)).await)
         }
         Err(outcome) => {
             let message = message(&outcome);
@@ -235,8 +236,88 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms
     }
 }
 
-/// Writes the statuses of the requests side by side. One that cannot be written holds back no other. Those that have none
-/// can be left out, when the next pass is about to say more: a thousand new requests would each be written to twice.
+/// Writes the statuses after a pass that got as far as a plan. One that cannot be written keeps none of the others back.
+async fn report(
+    shared: &Arc<Shared>,
+    identity: &ClusterIdentity,
+    requests: &Requests,
+    checks: Vec<Check>,
+    (desired, evidence, live): (&Desired, &Evidence, Live),
+    terms: Terms,
+) -> Ended {
+    let now = terms.now;
+    let states = states(desired, evidence);
+    let outcome = outcome(evidence, &states);
+    let previous = identity.status.clone().unwrap_or_default();
+    let generation = identity.metadata.generation;
+    let next = status::after_pass(&previous, generation, desired, evidence, &states, &outcome, now);
+    let untold = terms.followed && matches!(outcome, Outcome::Changed { .. });
+    let of_requests = tell_requests(shared, requests, &states, evidence.plan(), &live, (now, untold)).await;
+    let told = shared.publisher.identity(identity, &previous, &next, evidence).await;
+    let judged = Box::pin(checks::tell(shared, identity, desired, evidence, checks, live, now)).await;
+    let retirement = status::next_retirement(desired);
+    // What waits for AWS's reads is looked at once these can no longer be late, however the pass has ended.
+    let held = evidence.plan().obstacles.iter().any(|(_, obstacle)| matches!(obstacle, Obstacle::Settling(_)))
+        || evidence.plan().settling.hides_the_unknown();
+    let settled = held.then(|| evidence.plan().settling.next_expiry(shared.settle_time)).flatten();
+    if evidence.plan().waits_for_a_watch() {
+        shared.health.wait(reference(identity));
+    }
+    // A verdict that waits for what was just granted turns with the read that shows it, not with the next interval.
+    let shown = judged.awaits_reads.then(|| now.checked_add(SHOWN_SOON).ok()).flatten();
+    let due = retirement.into_iter().chain(settled).chain(shown).min();
+    let drift = evidence.plan().drift();
+    let drift = drift.map(|(step, found)| format!("{} {}", step.change.target(), found.field.as_str()));
+    let (drift, writes) = (drift.collect(), evidence.made().len());
+    let unwritten = told.and(judged.written).err().map(|error| not_written(identity, &error));
+    Ended {
+        outcome: unwritten.map_or(outcome, Outcome::NotWritten),
+        ready: if unwritten.is_some() { status::ready(&previous) } else { status::ready(&next) },
+        due,
+        drift,
+        writes,
+        unwritten: unwritten.or(of_requests),
+    }
+}
+
+fn not_written(identity: &ClusterIdentity, error: &kube::Error) -> FaultClass {
+    tracing::warn!(identity = full_name(identity), %error, "a status could not be written");
+    kubernetes::errors::fault("patch status", "a status", error).class
+}
+
+/// Writes statuses that are the same for all requests of a ClusterIdentity; what an older one serves goes on being served. One
+/// that cannot be written holds up nothing: it may be refused for ever.
+pub async fn tell_served(
+    shared: &Arc<Shared>,
+    identity: &ClusterIdentity,
+    next: &(impl Fn(&CredentialsRequestStatus, Option<i64>) -> CredentialsRequestStatus + Sync),
+) {
+    let mut requests = gather::requests(&shared.stores, identity);
+    let claimed = requests.inputs.iter().filter(|input| input.claimed_by.is_some());
+    for input in claimed {
+        requests.objects.remove(&input.id);
+    }
+    stream::iter(requests.objects.into_values())
+        .map(|mut request| {
+            // Boxed: the compiler cannot see through a stream of borrowing futures that they may be sent.
+            async move {
+                shared.publisher.freshen(&mut request);
+                let previous = request.status.clone().unwrap_or_default();
+                let next = next(&previous, request.metadata.generation);
+                if let Err(error) = shared.publisher.request(&request, &previous, &next).await {
+                    tracing::warn!(request = full_name(&request), %error, "a status could not be written");
+                }
+            }
+            .boxed()
+        })
+        .buffer_unordered(SIDE_BY_SIDE)
+        .collect::<()>()
+        .await;
+}
+
+/// Writes the statuses of the requests side by side. One that cannot be written holds back no other; why, if that may pass by
+/// itself. Those that have none can be left out, when the next pass is about to say more: a thousand new requests would each
+/// be written to twice.
 async fn tell_requests(
     shared: &Arc<Shared>,
     requests: &Requests,
@@ -244,7 +325,7 @@ async fn tell_requests(
     plan: &Plan,
     live: &Live,
     (now, first_left_out): (Timestamp, bool),
-) -> Result<(), kube::Error> {
+) -> Option<FaultClass> {
     // By number and boxed: the compiler cannot see through a stream of borrowing futures that they may be sent.
     let is_left_out = |state: &RequestState<'_>| {
         let status = requests.objects.get(state.id).and_then(|request| request.status.as_ref());
@@ -254,8 +335,16 @@ async fn tell_requests(
     stream::iter(told)
         .map(|at| tell_request(shared, requests, &states[at], plan, live, now).boxed())
         .buffer_unordered(SIDE_BY_SIDE)
-        .fold(Ok(()), |all, one| std::future::ready(all.and(one)))
+        .fold(None, |all, one| std::future::ready(all.or(one)))
         .await
+}
+
+/// Whether a status that the API server has not taken may be taken later, as it is.
+const fn may_be_written_later(class: FaultClass) -> bool {
+    matches!(
+        class,
+        FaultClass::Conflict | FaultClass::Throttled | FaultClass::Server | FaultClass::Network | FaultClass::NotFound
+    )
 }
 
 async fn tell_request(
@@ -265,12 +354,14 @@ async fn tell_request(
     plan: &Plan,
     live: &Live,
     now: Timestamp,
-) -> Result<(), kube::Error> {
-    let request = requests.objects.get(state.id).filter(|_| !state.belongs_to_another());
-    let Some(request) = request else { return Ok(()) };
+) -> Option<FaultClass> {
+    let request = requests.objects.get(state.id).filter(|_| !state.belongs_to_another())?;
     let previous = request.status.clone().unwrap_or_default();
     let next = request_status::after_pass(&previous, request.metadata.generation, state, (plan, live), now);
-    shared.publisher.request(request, &previous, &next).await
+    let error = shared.publisher.request(request, &previous, &next).await.err()?;
+    tracing::warn!(request = full_name(request), %error, "a status could not be written");
+    let class = kubernetes::errors::fault("patch status", "a status", &error).class;
+    may_be_written_later(class).then_some(class)
 }
 
 /// The sentence for a pass that ended before there was a plan.
@@ -278,6 +369,7 @@ pub fn message(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Refused(refused) => refused.to_string(),
         Outcome::NoAccount(fault) => fault.to_string(),
+        Outcome::WatchLost(message) => message.clone(),
         other => other.reason().to_owned(),
     }
 }
@@ -295,21 +387,29 @@ pub async fn given_up(
     shared.publisher.freshen(&mut identity);
     let (previous, identity) = (identity.status.clone().unwrap_or_default(), &identity);
     let generation = identity.metadata.generation;
-    let next = if identity.metadata.deletion_timestamp.is_some() {
+    let next = if matches!(outcome, Outcome::WatchLost(_)) {
+        status::unseen(&previous, &outcome, message, now)
+    } else if identity.metadata.deletion_timestamp.is_some() {
         status::held_in_teardown(&previous, generation, &outcome, message, now)
     } else {
         status::without_plan(&previous, generation, &outcome, message, now)
     };
     shared.publisher.identity_refused(identity, &previous, &next).await?;
     checks::tell_unread(shared, identity, &outcome, message, now).await?;
-    Ok(Ended { outcome, ready: status::ready(&next), due: None, drift: Vec::new() })
+    Ok(Ended::with(outcome, status::ready(&next)))
 }
 
 impl Ended {
+    /// A pass that changed nothing, and after which nothing is due early.
+    pub const fn with(outcome: Outcome, ready: &'static str) -> Self {
+        Self { outcome, ready, due: None, drift: Vec::new(), writes: 0, unwritten: None }
+    }
+
     /// A pass whose status could not be written: what is known is what the status said before.
     pub fn without_status(outcome: Outcome, identity: &ClusterIdentity) -> Self {
         let ready = identity.status.as_ref().map_or("unknown", status::ready);
-        Self { outcome, ready, due: None, drift: Vec::new() }
+        let unwritten = if let Outcome::NotWritten(class) = outcome { Some(class) } else { None };
+        Self { unwritten, ..Self::with(outcome, ready) }
     }
 }
 
@@ -317,7 +417,7 @@ async fn look_and_act(
     shared: &Arc<Shared>,
     identity: &ClusterIdentity,
     requests: &Requests,
-    inputs: Vec<RequestInput>,
+    (inputs, interrupted): (Vec<RequestInput>, Option<LostWatch>),
     checks: &[Check],
     Terms { freshness, until, now, .. }: Terms,
 ) -> Result<(Desired, Evidence, Live), Outcome> {
@@ -332,12 +432,14 @@ async fn look_and_act(
     gather::refuse_other_account(identity, &session.account.id).map_err(Outcome::Refused)?;
     let inputs = gather::inputs(identity, &session.account.id, keys, inputs, now);
     let refused_by_aws = shared.refused_by_aws(identity);
-    let inputs = Inputs { pre_grants: checks::pre_grants(checks, identity), refused_by_aws, ..inputs };
+    let provisioned = shared.provisioned(identity, inputs.provisioned.clone());
+    let inputs = Inputs { pre_grants: checks::pre_grants(checks, identity), refused_by_aws, provisioned, ..inputs };
     let desired = desire_within_quota(shared, &session, inputs).await.map_err(Outcome::Refused)?;
     let prior = gather::prior(identity, &requests.objects);
-    let prior = Prior { settling: shared.settling_of(identity, now), ..prior };
+    let mut prior = Prior { settling: shared.settling_of(identity, now), ..prior };
     let mut observed = Box::pin(look(shared, &session, &desired, &prior, freshness)).await;
     observed.keys_unread = keys_unread;
+    prior.interrupted = interrupted.or_else(|| shared.health.interrupted()).map(|lost| lost.to_string());
     let listed = observed.leftovers.roles.known().is_ok();
     let plan = plan(&desired, &observed, &prior);
     shared.publisher.begin(identity, &desired, &plan).await.map_err(|error| {
@@ -348,6 +450,7 @@ async fn look_and_act(
     // A pass may take longer than reads lag: what it made last is as young as its end.
     shared.remember_settling(identity, &evidence, Timestamp::now());
     shared.remember_refused(identity, &desired, &evidence);
+    shared.remember_provisioned(identity, &desired, &evidence);
     let mut known = shared.secrets.lock().await;
     for step in evidence.made() {
         // What was just written is read again, whatever the watch has brought so far.
@@ -431,8 +534,8 @@ async fn look(
         let fetched = if published { Some(shared.reader.fetch(url).await) } else { None };
         (Box::pin(observe(session, desired, fetched.as_ref(), freshness)).await, fetched)
     };
-    let keys: Vec<SecretKey> =
-        desired.wanted().filter_map(|(_, wanted)| Some(wanted.secret.as_ref()?.key.clone())).collect();
+    let of_requests = desired.wanted().filter_map(|(_, wanted)| Some(wanted.secret.as_ref()?.key.clone()));
+    let keys: Vec<SecretKey> = of_requests.chain(desired.retained.iter().map(|kept| kept.secret.key.clone())).collect();
     let secrets = stream::iter(keys)
         .map(|key| async move {
             let seen = secret(shared, &key).await;
@@ -440,7 +543,10 @@ async fn look(
         })
         .buffer_unordered(SIDE_BY_SIDE)
         .collect();
-    let ((aws, mut fetched), secrets) = tokio::join!(aws, secrets);
+    let ((aws, mut fetched), mut secrets): (_, BTreeMap<SecretKey, Seen<SecretState>>) = tokio::join!(aws, secrets);
+    for kept in desired.retained.iter().filter(|kept| !shared.stores.keeps_namespace(&kept.secret.key.namespace)) {
+        secrets.insert(kept.secret.key.clone(), Seen::Known(SecretState::NamespaceMissing));
+    }
     if fetched.is_none() && aws.has_documents() {
         fetched = Some(shared.reader.fetch(url).await);
     }
@@ -459,7 +565,8 @@ async fn look(
 
 async fn secret(shared: &Arc<Shared>, key: &SecretKey) -> Seen<SecretState> {
     let version = shared.stores.secret_version(&key.namespace, &key.name);
-    if let Some(version) = version {
+    // A watch that fails shows the version that was there when it last answered.
+    if let Some(version) = version.filter(|_| !shared.health.is_failing(Watch::Secrets)) {
         let known = shared.secrets.lock().await.get(key).cloned();
         if let Some(known) = known.filter(|known| known.resource_version == version) {
             return Seen::Known(SecretState::Present(known));

@@ -1,6 +1,7 @@
 //! The status of a ClusterIdentity, computed from evidence alone.
 
 mod teardown;
+mod unseen;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +9,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::outcome::{Outcome, fault_reason, obstacle_needs_person, obstacle_reason, refused_reason, verification};
+use super::provisioned::as_status;
+use super::status_budget;
 use super::verdicts::{RequestState, Standing, Wants, is_passing, is_unread};
 use crate::api::cluster_identity::{
     DeletionPolicy, DriftEntry, ManagementPolicy, PendingChange, PublishedKey, RoleCounts,
@@ -21,6 +24,7 @@ use crate::observed::{Fault, FaultClass};
 use crate::plan::drift::cut;
 use crate::plan::{Change, Difference, Obstacle, Plan, Step, Subject, Verification};
 pub use teardown::{during_teardown, held_in_teardown};
+pub use unseen::unseen;
 
 /// How many problems a message tells; the rest is counted.
 const MOST_TOLD: usize = 10;
@@ -35,6 +39,16 @@ const ISSUER_PARTS: [(Subject, &str); 4] = [
     (Subject::Discovery, "discovery"),
     (Subject::Keys, "keys"),
     (Subject::Provider, "provider"),
+];
+
+/// The conditions on the parts of what is wanted.
+const PARTS: [&str; 6] = [
+    types::ISSUER_PUBLISHED,
+    types::ISSUER_VERIFIED,
+    types::PROVIDER_READY,
+    types::ROLES_READY,
+    types::SECRETS_READY,
+    types::DRIFTED,
 ];
 
 /// The name under which status remembers a part of the issuer.
@@ -126,6 +140,9 @@ pub fn after_pass(
     pre_granted(&mut conditions, desired, evidence.plan());
     permissions(&mut conditions, evidence);
     freshness(&mut conditions, evidence);
+    // Whether these are still true is for the writer to say; that they stand there is no news.
+    conditions.keep_if_there(types::CRD_OUTDATED);
+    conditions.keep_if_there(types::WATCH_LOST);
     let pending = match evidence {
         Evidence::Withheld(withheld) => withheld.plan().steps.iter().take(MOST_ENTRIES).map(pending_change).collect(),
         Evidence::Applied(_) => Vec::new(),
@@ -143,10 +160,12 @@ pub fn after_pass(
         last_verified_time: previous.last_verified_time.clone(),
         last_changed_time: last_changed_time(previous, evidence, now),
         granted_ahead: granted_ahead(&previous.granted_ahead, desired, plan),
+        retained_secrets: plan.retained.iter().map(as_status).collect(),
         conditions: conditions.out,
     };
+    status_budget::cut_identity(&mut status);
     // The time alone is no change: an idle pass writes nothing.
-    if *outcome == Outcome::Verified && status != *previous {
+    if *outcome == Outcome::Verified && (status != *previous || previous.last_verified_time.is_none()) {
         status.last_verified_time = Some(seconds(now));
     }
     status
@@ -181,14 +200,7 @@ pub fn without_plan(
         conditions.keep(types::READY, reason, message);
     }
     progress(&mut conditions, outcome, message);
-    for type_ in [
-        types::ISSUER_PUBLISHED,
-        types::ISSUER_VERIFIED,
-        types::PROVIDER_READY,
-        types::ROLES_READY,
-        types::SECRETS_READY,
-        types::DRIFTED,
-    ] {
+    for type_ in PARTS {
         conditions.keep(type_, reason, message);
     }
     conditions.keep_if_there(types::ORPHANED);

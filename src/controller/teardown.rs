@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt, TryFutureExt, stream};
+use futures::TryFutureExt;
 use jiff::Timestamp;
 
 use super::gather::{self, full_name};
 use super::outcome::Outcome;
-use super::pass::{Ended, SIDE_BY_SIDE, Shared, Terms};
+use super::pass::{Ended, Shared, Terms, tell_served};
 use super::verdicts::outcome;
+use super::watches::reference;
 use super::{request_status, status};
-use crate::api::ClusterIdentity;
 use crate::api::cluster_identity::{DeletionPolicy, ManagementPolicy};
+use crate::api::{ClusterIdentity, CredentialsRequestStatus};
 use crate::apply::{Evidence, Targets, carry_out};
 use crate::aws::observe::observe_teardown;
 use crate::aws::{Access, Session};
@@ -84,7 +85,8 @@ async fn look_and_act(
         // What another replica, or this one before a crash, made a moment ago is not remembered here.
         settling.may_have_made(shared.began(now));
     }
-    let prior = Prior { settling, ..gather::prior(identity, &[].into()) };
+    let interrupted = shared.health.interrupted().map(|lost| lost.to_string());
+    let prior = Prior { settling, interrupted, ..gather::prior(identity, &[].into()) };
     let plan = teardown(&doomed, &observed, &secrets, &prior);
     let evidence = carry_out(&Targets { aws: &session, cluster: Some(&shared.client), until: Some(until) }, plan).await;
     shared.remember_settling(identity, &evidence, Timestamp::now());
@@ -102,14 +104,19 @@ async fn tell(
     let previous = identity.status.clone().unwrap_or_default();
     let next = status::during_teardown(&previous, identity.metadata.generation, evidence, &outcome, now);
     shared.publisher.identity(identity, &previous, &next, evidence).await?;
-    tell_requests(shared, identity, now).await;
+    if evidence.plan().waits_for_a_watch() {
+        // Nothing was taken away yet.
+        shared.health.wait(reference(identity));
+    } else {
+        tell_requests(shared, identity, now).await;
+    }
     let due = match outcome {
         // Nothing comes back in a teardown, so there is no fight to go slowly about.
         Outcome::Changed { .. } => Some(now),
         Outcome::Settling => evidence.plan().settling.next_expiry(shared.settle_time),
         _ => None,
     };
-    Ok(Ended { outcome, ready: status::ready(&next), due, drift: Vec::new() })
+    Ok(Ended { due, ..Ended::with(outcome, status::ready(&next)) })
 }
 
 /// Says that the object stays for now, and why. The namespace that it is in waits for it.
@@ -123,36 +130,16 @@ async fn hold(
     let previous = identity.status.clone().unwrap_or_default();
     let next = status::held_in_teardown(&previous, identity.metadata.generation, &outcome, message, now);
     shared.publisher.identity_refused(identity, &previous, &next).await?;
-    Ok(Ended { outcome, ready: status::ready(&next), due: None, drift: Vec::new() })
+    Ok(Ended::with(outcome, status::ready(&next)))
 }
 
-/// The requests are served by nobody from now on. One whose status cannot be written holds up nothing: it may be refused for
-/// ever, and the object is to go.
+/// The requests are served by nobody from now on.
 async fn tell_requests(shared: &Arc<Shared>, identity: &ClusterIdentity, now: Timestamp) {
-    let mut requests = gather::requests(&shared.stores, identity);
-    // What an older ClusterIdentity serves goes on being served.
-    let claimed = requests.inputs.iter().filter(|input| input.claimed_by.is_some());
-    for input in claimed {
-        requests.objects.remove(&input.id);
-    }
     let name = full_name(identity);
-    stream::iter(requests.objects.into_values())
-        .map(|mut request| {
-            let name = &name;
-            // Boxed: the compiler cannot see through a stream of borrowing futures that they may be sent.
-            async move {
-                shared.publisher.freshen(&mut request);
-                let previous = request.status.clone().unwrap_or_default();
-                let next = request_status::deprovisioned(&previous, request.metadata.generation, name, now);
-                if let Err(error) = shared.publisher.request(&request, &previous, &next).await {
-                    tracing::warn!(request = full_name(&request), %error, "a status could not be written");
-                }
-            }
-            .boxed()
-        })
-        .buffer_unordered(SIDE_BY_SIDE)
-        .collect::<()>()
-        .await;
+    let next = |previous: &CredentialsRequestStatus, generation| {
+        request_status::deprovisioned(previous, generation, &name, now)
+    };
+    tell_served(shared, identity, &next).await;
 }
 
 async fn let_go(
@@ -168,9 +155,9 @@ async fn let_go(
 async fn release(shared: &Arc<Shared>, identity: &ClusterIdentity, why: &str) -> Result<Ended, kube::Error> {
     TEARDOWN.take_back(&shared.client, identity).await?;
     shared.forget(identity).await;
-    shared.publisher.let_go_event(identity, why).await;
+    shared.publisher.events.let_go(identity, why).await;
     tracing::info!(identity = full_name(identity), why, "let go");
-    Ok(Ended { outcome: Outcome::LetGo, ready: "unknown", due: None, drift: Vec::new() })
+    Ok(Ended::with(Outcome::LetGo, "unknown"))
 }
 
 impl Shared {

@@ -1,48 +1,52 @@
 //! What the controller watches, the stores that the watches keep, and which ClusterIdentities an event concerns.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::PartialObjectMeta;
-use kube::core::{DeserializeGuard, Selector, SelectorExt};
+use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, reflector, watcher as watch};
+use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
+use super::watch_health::{UnreadableObject, Watch, WatchHealth};
 use crate::api::credentials_request::ObjectReference;
 use crate::api::{ClusterIdentity, CredentialsRequest, RELEASE_LABEL, SIGNING_KEY_LABEL, UpgradeCheck};
 use crate::desired::secret::{IDENTITY_ANNOTATION, MANAGED_BY_LABEL, SecretKey};
+use crate::kubernetes::decoded::{Decoded, DecodedKind};
 use crate::observed::LeftoverSecret;
 
-/// A ClusterIdentity as it is watched: a malformed one does not stop the others.
-pub type GuardedIdentity = DeserializeGuard<ClusterIdentity>;
+/// A ClusterIdentity as it is watched: one that cannot be decoded does not stop the others.
+pub type DecodedIdentity = Decoded<ClusterIdentity>;
 /// A CredentialsRequest as it is watched.
-pub type GuardedRequest = DeserializeGuard<CredentialsRequest>;
+pub type DecodedRequest = Decoded<CredentialsRequest>;
 /// An UpgradeCheck as it is watched.
-pub type GuardedCheck = DeserializeGuard<UpgradeCheck>;
+pub type DecodedCheck = Decoded<UpgradeCheck>;
+/// The metadata of an object as it is watched.
+pub type DecodedMeta<K> = Decoded<PartialObjectMeta<K>>;
 /// An object's labels.
 type Labels = BTreeMap<String, String>;
 /// What a pass is triggered for.
-pub type IdentityRef = ObjectRef<GuardedIdentity>;
+pub type IdentityRef = ObjectRef<DecodedIdentity>;
 
 /// The stores.
 #[derive(Clone)]
 pub struct Stores {
     /// All ClusterIdentities that are watched.
-    pub identities: Store<GuardedIdentity>,
+    pub identities: Store<DecodedIdentity>,
     /// All CredentialsRequests.
-    pub requests: Store<GuardedRequest>,
+    pub requests: Store<DecodedRequest>,
     /// All UpgradeChecks.
-    pub checks: Store<GuardedCheck>,
+    pub checks: Store<DecodedCheck>,
     /// All namespaces, their metadata alone.
-    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub namespaces: Store<DecodedMeta<Namespace>>,
     /// The Secrets that carry our label, their metadata alone: contents never enter a cache.
-    pub secrets: Store<PartialObjectMeta<Secret>>,
+    pub secrets: Store<DecodedMeta<Secret>>,
 }
 
 impl Stores {
@@ -60,7 +64,7 @@ impl Stores {
     /// The resource version of a Secret that carries our label.
     pub fn secret_version(&self, namespace: &str, name: &str) -> Option<String> {
         let secret = self.secrets.get(&ObjectRef::new(name).within(namespace))?;
-        secret.metadata.resource_version.clone()
+        secret.resource_version()
     }
 
     /// The Secrets that carry the mark of a ClusterIdentity (`namespace/name`).
@@ -68,7 +72,7 @@ impl Stores {
         let secrets = self.secrets.state();
         let marked = secrets.iter().filter(|secret| {
             secret.annotations().get(IDENTITY_ANNOTATION).is_some_and(|owner| owner == identity)
-                && secret.metadata.deletion_timestamp.is_none()
+                && secret.meta().deletion_timestamp.is_none()
         });
         let mut secrets: Vec<LeftoverSecret> = marked
             .map(|secret| LeftoverSecret {
@@ -101,6 +105,24 @@ impl Stores {
             }
         }
         once_each(concerned)
+    }
+
+    /// The Secrets that any request in force asks for, whoever serves it.
+    pub fn secrets_asked_for(&self) -> BTreeSet<SecretKey> {
+        let requests = self.requests.state();
+        let in_force = requests.iter().filter_map(|request| request.0.as_ref().ok()).filter(|request| {
+            request.metadata.deletion_timestamp.is_none() && !request.labels().contains_key(RELEASE_LABEL)
+        });
+        let secret = |request: &CredentialsRequest| {
+            let of = &request.spec.secret_ref;
+            Some(SecretKey { namespace: of.namespace.clone()?, name: of.name.clone()? })
+        };
+        in_force.filter_map(secret).collect()
+    }
+
+    /// Whether a namespace is there and stays.
+    pub fn keeps_namespace(&self, name: &str) -> bool {
+        self.namespaces.get(&ObjectRef::new(name)).is_some_and(|found| found.meta().deletion_timestamp.is_none())
     }
 
     /// The well-formed UpgradeChecks, in the order of their names.
@@ -141,11 +163,12 @@ pub fn reference(identity: &ClusterIdentity) -> IdentityRef {
     ObjectRef::new(&identity.name_any()).within(&identity.namespace().unwrap_or_default())
 }
 
-/// Starts every watch. Events go to `triggers` as the ClusterIdentities that they concern.
+/// Starts every watch but that of the ClusterIdentities. Events go to `triggers` as the ClusterIdentities that they concern.
 pub fn start(
     client: &Client,
-    identities: Store<GuardedIdentity>,
-    served_checks: Api<GuardedCheck>,
+    identities: Store<DecodedIdentity>,
+    checks_of: impl FnOnce(Client) -> Api<DecodedCheck>,
+    health: &WatchHealth,
     triggers: &mpsc::UnboundedSender<IdentityRef>,
 ) -> (Stores, Vec<tokio::task::JoinHandle<()>>) {
     let (requests, request_writer) = store();
@@ -153,52 +176,70 @@ pub fn start(
     let (namespaces, namespace_writer) = store();
     let (secrets, secret_writer) = store();
     let stores = Stores { identities, requests, checks, namespaces, secrets };
+    let whole = |watch| health.client(client, watch, false);
+    let metadata = |watch| health.client(client, watch, true);
 
-    let everything = watcher::Config::default();
-    let api: Api<GuardedRequest> = Api::all(client.clone());
-    let stream = reflector(request_writer, lean(watch(api, everything.clone()))).default_backoff();
+    let api: Api<DecodedRequest> = Api::all(whole(Watch::CredentialsRequests));
+    let stream = reflector(request_writer, observed(api, health, Watch::CredentialsRequests, None)).default_backoff();
     let mut tasks = vec![run(stream, requests_to_identities(stores.clone()), triggers.clone())];
 
-    let stream = reflector(check_writer, lean(watch(served_checks, everything.clone()))).default_backoff();
+    let api = checks_of(whole(Watch::UpgradeChecks));
+    let stream = reflector(check_writer, observed(api, health, Watch::UpgradeChecks, None)).default_backoff();
     tasks.push(run(stream, checks_to_identities(), triggers.clone()));
 
-    let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let stream = reflector(namespace_writer, lean(watch(api, everything))).default_backoff();
+    let api: Api<DecodedMeta<Namespace>> = Api::all(metadata(Watch::Namespaces));
+    let stream = reflector(namespace_writer, observed(api, health, Watch::Namespaces, None)).default_backoff();
     tasks.push(run(stream, namespaces_to_identities(stores.clone()), triggers.clone()));
 
-    let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY_LABEL.0, MANAGED_BY_LABEL.1));
-    let api: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
-    let stream = reflector(secret_writer, lean(watch(api, ours))).default_backoff();
+    let ours = format!("{}={}", MANAGED_BY_LABEL.0, MANAGED_BY_LABEL.1);
+    let api: Api<DecodedMeta<Secret>> = Api::all(metadata(Watch::Secrets));
+    let stream = reflector(secret_writer, observed(api, health, Watch::Secrets, Some(&ours))).default_backoff();
     tasks.push(run(stream, secrets_to_identities(stores.clone()), triggers.clone()));
 
-    let keys = watcher::Config::default().labels(SIGNING_KEY_LABEL);
-    let api: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
-    let stream = watch(api, keys.clone()).default_backoff();
+    let (watch, label) = (Watch::SigningKeySecrets, Some(SIGNING_KEY_LABEL));
+    let api: Api<DecodedMeta<Secret>> = Api::all(metadata(watch));
+    let stream = observed(api, health, watch, label).default_backoff();
     tasks.push(run(stream, keys_to_identities(stores.clone()), triggers.clone()));
 
-    let api: Api<PartialObjectMeta<ConfigMap>> = Api::all(client.clone());
-    let stream = watch(api, keys).default_backoff();
+    let watch = Watch::SigningKeyConfigMaps;
+    let api: Api<DecodedMeta<ConfigMap>> = Api::all(metadata(watch));
+    let stream = observed(api, health, watch, label).default_backoff();
     tasks.push(run(stream, keys_to_identities(stores.clone()), triggers.clone()));
 
-    let releases = watcher::Config::default().labels(RELEASE_LABEL);
-    let api: Api<PartialObjectMeta<ConfigMap>> = Api::all(client.clone());
-    let stream = watch(api, releases).default_backoff();
+    let watch = Watch::ReleaseConfigMaps;
+    let api: Api<DecodedMeta<ConfigMap>> = Api::all(metadata(watch));
+    let stream = observed(api, health, watch, Some(RELEASE_LABEL)).default_backoff();
     tasks.push(run(stream, releases_to_identities(stores.clone()), triggers.clone()));
     (stores, tasks)
 }
 
-/// Where kubectl keeps a second copy of what was applied.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
-/// Leaves out what takes more room in a store than all the rest, and is never looked at there.
-pub fn lean<K: Resource>(
-    stream: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
-) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send {
-    stream.modify(|object| {
-        let meta = object.meta_mut();
-        meta.managed_fields = None;
-        if let Some(annotations) = &mut meta.annotations {
-            annotations.remove(LAST_APPLIED);
+/// A watch whose events, errors and undecodable objects are noted.
+pub fn observed<K>(
+    api: Api<Decoded<K>>,
+    health: &WatchHealth,
+    watch: Watch,
+    label: Option<&str>,
+) -> impl Stream<Item = Result<Event<Decoded<K>>, watcher::Error>> + Send + use<K>
+where
+    K: DecodedKind + Clone + std::fmt::Debug + Send + 'static,
+{
+    let health = health.clone();
+    let config = label.into_iter().fold(health.config(), watcher::Config::labels);
+    watcher::watcher(api, config).inspect(move |event| match event {
+        Err(error) => health.failed(watch, error),
+        Ok(event) => {
+            let named = |object: &Decoded<K>| UnreadableObject {
+                namespace: object.namespace().unwrap_or_default(),
+                name: object.name_any(),
+            };
+            match event {
+                Event::Init => return health.list_is(watch, false),
+                Event::InitApply(object) => return health.listed(watch, named(object), object.problem()),
+                Event::InitDone => health.list_is(watch, true),
+                Event::Apply(object) => health.decoded(watch, named(object), object.problem()),
+                Event::Delete(object) => health.decoded(watch, named(object), None),
+            }
+            health.answered(watch);
         }
     })
 }
@@ -214,12 +255,11 @@ where
     tokio::spawn(async move {
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {
-            match event {
-                Ok(event) => concerns(&event).into_iter().for_each(|identity| {
-                    // A closed channel means that the process is stopping.
-                    let _ = triggers.send(identity);
-                }),
-                Err(error) => tracing::warn!(%error, "a watch was interrupted and is resumed"),
+            // An error was noted when it came; the watch is tried again after a while.
+            let Ok(event) = event else { continue };
+            for identity in concerns(&event) {
+                // A closed channel means that the process is stopping.
+                let _ = triggers.send(identity);
             }
         }
     })
@@ -236,7 +276,7 @@ fn object<K>(event: &Event<K>) -> Option<(&K, bool)> {
 
 /// Requests concern those who select them, or did when they were last seen, unless only their status changed, which is our
 /// own doing.
-fn requests_to_identities(stores: Stores) -> impl Fn(&Event<GuardedRequest>) -> Vec<IdentityRef> + Send {
+fn requests_to_identities(stores: Stores) -> impl Fn(&Event<DecodedRequest>) -> Vec<IdentityRef> + Send {
     // The labels are remembered, and not whom they concerned: at the start, requests are seen before ClusterIdentities.
     let news: News<_, Option<CompactLabels>> = News::default();
     move |event| {
@@ -306,14 +346,12 @@ impl<K: Hash + Eq, P: Default> News<K, P> {
 }
 
 /// A namespace that comes or goes concerns those with a request whose Secret belongs there.
-fn namespaces_to_identities(
-    stores: Stores,
-) -> impl Fn(&Event<PartialObjectMeta<Namespace>>) -> Vec<IdentityRef> + Send {
+fn namespaces_to_identities(stores: Stores) -> impl Fn(&Event<DecodedMeta<Namespace>>) -> Vec<IdentityRef> + Send {
     let news = News::default();
     move |event| {
         let Some((namespace, deleted)) = object(event) else { return Vec::new() };
         let name = namespace.name_any();
-        if !news.is_new(name.clone(), (!deleted).then_some(&namespace.metadata.uid)) {
+        if !news.is_new(name.clone(), (!deleted).then_some(&namespace.meta().uid)) {
             return Vec::new();
         }
         stores.asking_for(|secret| secret.namespace.as_deref() == Some(&name))
@@ -322,7 +360,7 @@ fn namespaces_to_identities(
 
 /// A Secret of ours concerns the ClusterIdentity that its annotation names, or named when it was last seen. One that goes
 /// makes way for whoever else has a request for it.
-fn secrets_to_identities(stores: Stores) -> impl Fn(&Event<PartialObjectMeta<Secret>>) -> Vec<IdentityRef> + Send {
+fn secrets_to_identities(stores: Stores) -> impl Fn(&Event<DecodedMeta<Secret>>) -> Vec<IdentityRef> + Send {
     let owners: Mutex<HashMap<String, IdentityRef>> = Mutex::default();
     move |event| {
         let Some((secret, deleted)) = object(event) else { return Vec::new() };
@@ -337,7 +375,7 @@ fn secrets_to_identities(stores: Stores) -> impl Fn(&Event<PartialObjectMeta<Sec
         drop(owners);
         let mut concerned: Vec<IdentityRef> = named.into_iter().chain(before).collect();
         if deleted {
-            let (namespace, name) = (secret.metadata.namespace.as_deref(), secret.metadata.name.as_deref());
+            let (namespace, name) = (secret.meta().namespace.as_deref(), secret.meta().name.as_deref());
             concerned
                 .extend(stores.asking_for(|of| of.namespace.as_deref() == namespace && of.name.as_deref() == name));
         }
@@ -348,14 +386,14 @@ fn secrets_to_identities(stores: Stores) -> impl Fn(&Event<PartialObjectMeta<Sec
 /// A source of signing keys concerns the ClusterIdentities of its namespace that name it.
 fn keys_to_identities<K: Resource<DynamicType = ()>>(
     stores: Stores,
-) -> impl Fn(&Event<PartialObjectMeta<K>>) -> Vec<IdentityRef> + Send {
+) -> impl Fn(&Event<DecodedMeta<K>>) -> Vec<IdentityRef> + Send {
     move |event| {
         let Some((source, _)) = object(event) else { return Vec::new() };
         let names = |identity: &ClusterIdentity| {
-            identity.metadata.namespace == source.metadata.namespace
+            identity.metadata.namespace == source.meta().namespace
                 && identity.spec.issuer.signing_keys.iter().any(|key| {
                     let references = [key.secret_ref.as_ref(), key.config_map_ref.as_ref()];
-                    references.into_iter().flatten().any(|r| Some(&r.name) == source.metadata.name.as_ref())
+                    references.into_iter().flatten().any(|r| Some(&r.name) == source.meta().name.as_ref())
                 })
         };
         stores.among_identities(|identity| names(identity).then(|| reference(identity)))
@@ -363,7 +401,7 @@ fn keys_to_identities<K: Resource<DynamicType = ()>>(
 }
 
 /// An UpgradeCheck concerns the ClusterIdentity that it names, unless only its status changed, which is our own doing.
-fn checks_to_identities() -> impl Fn(&Event<GuardedCheck>) -> Vec<IdentityRef> + Send {
+fn checks_to_identities() -> impl Fn(&Event<DecodedCheck>) -> Vec<IdentityRef> + Send {
     let news = News::default();
     move |event| {
         let Some((check, deleted)) = object(event) else { return Vec::new() };
@@ -384,12 +422,12 @@ pub fn check_reference(check: &UpgradeCheck) -> IdentityRef {
 }
 
 /// A ConfigMap with a release's manifests concerns the ClusterIdentities of the UpgradeChecks that name it.
-fn releases_to_identities(stores: Stores) -> impl Fn(&Event<PartialObjectMeta<ConfigMap>>) -> Vec<IdentityRef> + Send {
+fn releases_to_identities(stores: Stores) -> impl Fn(&Event<DecodedMeta<ConfigMap>>) -> Vec<IdentityRef> + Send {
     move |event| {
         let Some((map, _)) = object(event) else { return Vec::new() };
         let names = |check: &&UpgradeCheck| {
             let maps = check.spec.release.config_map_refs.iter().flatten();
-            check.namespace() == map.metadata.namespace && maps.into_iter().any(|of| of.name == map.name_any())
+            check.namespace() == map.meta().namespace && maps.into_iter().any(|of| of.name == map.name_any())
         };
         stores.well_formed_checks().iter().filter(names).map(check_reference).collect()
     }
@@ -402,13 +440,13 @@ mod tests {
 
     use super::*;
 
-    fn stores() -> (Stores, Writer<GuardedIdentity>, Writer<GuardedRequest>) {
+    fn stores() -> (Stores, Writer<DecodedIdentity>, Writer<DecodedRequest>) {
         let ((identities, of_identities), (requests, of_requests)) = (store(), store());
         let ((checks, _), (namespaces, _), (secrets, _)) = (store(), store(), store());
         (Stores { identities, requests, checks, namespaces, secrets }, of_identities, of_requests)
     }
 
-    fn apply_identity(writer: &mut Writer<GuardedIdentity>, name: &str, selector: &serde_json::Value) {
+    fn apply_identity(writer: &mut Writer<DecodedIdentity>, name: &str, selector: &serde_json::Value) {
         let identity = json!({
             "apiVersion": "rolecall.dev/v1alpha1", "kind": "ClusterIdentity",
             "metadata": {"name": name, "namespace": "prod"},
@@ -417,12 +455,12 @@ mod tests {
                 "issuer": {"signingKeys": [{"secretRef": {"name": "signer", "key": "pub"}}]},
             },
         });
-        let identity: GuardedIdentity = serde_json::from_value(identity).expect("an identity");
+        let identity: DecodedIdentity = serde_json::from_value(identity).expect("an identity");
         assert!(identity.0.is_ok(), "{:?}", identity.0);
         writer.apply_watcher_event(&Event::Apply(identity));
     }
 
-    fn request(labels: &serde_json::Value) -> GuardedRequest {
+    fn request(labels: &serde_json::Value) -> DecodedRequest {
         let request = json!({
             "apiVersion": "cloudcredential.openshift.io/v1", "kind": "CredentialsRequest",
             "metadata": {"name": "a", "namespace": "prod", "labels": labels},
@@ -468,7 +506,7 @@ mod tests {
             let annotations = json!({IDENTITY_ANNOTATION: "prod/one"});
             let metadata = json!({"name": name, "namespace": "prod", "uid": name, "annotations": annotations});
             let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata});
-            serde_json::from_value::<PartialObjectMeta<Secret>>(secret).expect("a Secret")
+            serde_json::from_value::<DecodedMeta<Secret>>(secret).expect("a Secret")
         };
         assert_eq!(names(concerns(&Event::Apply(secret("a")))), ["one"]);
         assert_eq!(names(concerns(&Event::Delete(secret("a")))), ["one", "two"]);

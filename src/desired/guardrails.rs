@@ -19,7 +19,7 @@ const MOST_NAMED: usize = 10;
 /// Checks a request against the guardrails of its ClusterIdentity.
 pub fn check(guardrails: &Guardrails, request: &ReadRequest) -> Result<(), RequestRefused> {
     let namespace = &request.secret.namespace;
-    if !guardrails.allowed_secret_namespaces.iter().any(|pattern| matches(pattern, namespace)) {
+    if !allows_namespace(guardrails, namespace) {
         return Err(RequestRefused::NamespaceNotAllowed {
             namespace: namespace.clone(),
             allowed: guardrails.allowed_secret_namespaces.join(", "),
@@ -29,6 +29,11 @@ pub fn check(guardrails: &Guardrails, request: &ReadRequest) -> Result<(), Reque
         check_actions(guardrail, request)?;
     }
     Ok(())
+}
+
+/// Whether Secrets may be written to a namespace.
+pub fn allows_namespace(guardrails: &Guardrails, namespace: &str) -> bool {
+    guardrails.allowed_secret_namespaces.iter().any(|pattern| matches(pattern, namespace))
 }
 
 /// Refuses actions that allow all that a guardrail names, alone or together.

@@ -7,6 +7,7 @@ pub mod names;
 pub mod partition;
 pub mod pregrant;
 pub mod request;
+pub mod retained;
 pub mod role;
 pub mod secret;
 #[cfg(test)]
@@ -19,12 +20,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::core::Selector;
 
-use crate::api::cluster_identity::{Adoption, DeletionPolicy, ManagementPolicy};
+use crate::api::cluster_identity::{Adoption, DeletionPolicy, ManagementPolicy, Naming};
 use crate::api::{ClusterIdentitySpec, CredentialsRequestSpec};
 use issuer::{DesiredIssuer, DesiredObject, desired_issuer, jwks_document};
 use keys::{KeySource, KeysRefused, RememberedKey, WantedKey, wanted_keys};
 use pregrant::{Hold, PreGrant, PreGranted};
 use request::{ReadRequest, Reading, RequestId, RequestRefused};
+use retained::{ProvisionedSecret, RetainedSecret};
 use role::{DesiredRole, desired_role};
 use secret::{DesiredSecret, SecretKey, credentials};
 
@@ -51,6 +53,8 @@ pub struct Inputs {
     pub refused_by_aws: BTreeMap<String, String>,
     /// Names of roles that were made ahead of an upgrade, for components that no request in force asks for.
     pub granted_ahead: BTreeSet<String>,
+    /// What was provisioned for requests, those included that are gone by now.
+    pub provisioned: Vec<ProvisionedSecret>,
     /// The time, for the retirement of keys.
     pub now: Timestamp,
 }
@@ -68,6 +72,9 @@ pub struct RequestInput {
     pub tombstone: bool,
     /// An older ClusterIdentity that has it, `namespace/name`.
     pub claimed_by: Option<String>,
+    /// Whether that ClusterIdentity cannot be read, so that it may have the request or not: it is not served, and keeps what it
+    /// has.
+    pub claim_in_doubt: bool,
 }
 
 /// Why a ClusterIdentity as a whole cannot be served. Nothing is read or written for it.
@@ -148,6 +155,10 @@ pub struct Desired {
     pub requests: Vec<DesiredRequest>,
     /// What became of what UpgradeChecks grant ahead of an upgrade.
     pub pre_granted: Vec<PreGranted>,
+    /// Secrets that are kept for roles that are kept.
+    pub retained: Vec<RetainedSecret>,
+    /// How the names of roles are cut.
+    pub naming: Naming,
 }
 
 /// What requests lay claim to, whether or not they are in order: none of it is left over.
@@ -234,6 +245,11 @@ pub enum Ignored {
 }
 
 impl Desired {
+    /// The name of the role that belongs to a Secret.
+    pub fn role_of(&self, secret: &SecretKey) -> String {
+        names::role_name(&format!("{}{}-{}", self.role_prefix, secret.namespace, secret.name), self.naming)
+    }
+
     /// The requests that come to a role and a Secret.
     pub fn wanted(&self) -> impl Iterator<Item = (&RequestId, &Wanted)> {
         self.requests.iter().filter_map(|request| match &request.verdict {
@@ -255,6 +271,7 @@ pub fn desire(inputs: &Inputs) -> Result<Desired, IdentityRefused> {
     refuse_collisions(&mut requests);
     let pre_granted = pregrant::grant(inputs, &issuer, &mut requests);
     requests.sort_by(|a, b| a.id.cmp(&b.id));
+    let claims = claims(inputs);
     Ok(Desired {
         identity: inputs.identity.clone(),
         owner_tag: names::owner_tag_key(&inputs.spec.infra_name),
@@ -263,7 +280,9 @@ pub fn desire(inputs: &Inputs) -> Result<Desired, IdentityRefused> {
         deletion: inputs.spec.deletion_policy,
         most_deletions: inputs.spec.guardrails.max_deletions_per_pass as usize,
         role_prefix: names::role_prefix(&inputs.spec.infra_name),
-        claims: claims(inputs),
+        retained: retained::retained(inputs, &claims),
+        naming: inputs.spec.roles.naming,
+        claims,
         keys: desired_keys(inputs, &issuer),
         issuer,
         requests,
@@ -286,7 +305,8 @@ pub fn teardown(identity: &str, spec: &ClusterIdentitySpec, account: &str) -> Re
 /// older ClusterIdentity.
 fn claims(inputs: &Inputs) -> Claims {
     let mut claims = Claims::default();
-    for request in inputs.requests.iter().filter(|request| !request.tombstone && request.claimed_by.is_none()) {
+    let keeps = |request: &&RequestInput| request.claimed_by.is_none() || request.claim_in_doubt;
+    for request in inputs.requests.iter().filter(|request| !request.tombstone).filter(keeps) {
         let Ok(spec) = &request.spec else {
             claims.unknown.push(request.id.clone());
             continue;

@@ -244,7 +244,8 @@ pub fn read(spec: &CredentialsRequestSpec) -> Result<Reading, RequestRefused> {
     if let Some(kind) = other_cloud(spec) {
         return Ok(Reading::OtherCloud { kind });
     }
-    let provider = spec.provider_spec.as_ref().ok_or(RequestRefused::NoProviderSpec)?.parse();
+    let provider = spec.provider_spec.as_ref().ok_or(RequestRefused::NoProviderSpec)?;
+    let provider = provider.parse().map_err(|error| RequestRefused::Undecodable(error.to_string()))?;
     let kind = provider.get("kind").and_then(Value::as_str).unwrap_or_default();
     if kind != AWS_KIND {
         return Err(RequestRefused::Undecodable(format!("kind is {kind:?}; expected {AWS_KIND}")));
@@ -277,7 +278,8 @@ fn service_accounts(names: &[String]) -> Result<Vec<String>, RequestRefused> {
     Ok(accounts)
 }
 
-fn token_path(given: Option<&str>) -> Result<String, RequestRefused> {
+/// The path of the token: absolute, and one line.
+pub(super) fn token_path(given: Option<&str>) -> Result<String, RequestRefused> {
     let path = match given {
         None | Some("") => return Ok(DEFAULT_TOKEN_PATH.to_owned()),
         Some(path) => path,

@@ -77,6 +77,11 @@ impl DesiredRole {
     }
 }
 
+/// The ARN of a role of the cluster.
+pub fn role_arn(spec: &ClusterIdentitySpec, account: &str, name: &str) -> String {
+    format!("arn:{}:iam::{account}:role{}{name}", Partition::of_region(&spec.region).id, spec.roles.path)
+}
+
 /// The role that a request asks for. Fails only on what its statements hold.
 pub fn desired_role(
     spec: &ClusterIdentitySpec,
@@ -85,14 +90,13 @@ pub fn desired_role(
     request: &ReadRequest,
     secret: &SecretKey,
 ) -> Result<DesiredRole, PolicyError> {
-    let partition = Partition::of_region(&spec.region);
     let full = full_role_name(&spec.infra_name, &secret.namespace, &secret.name);
     let name = role_name(&full, spec.roles.naming);
     let path = spec.roles.path.clone();
     let mut tags = spec.roles.tags.clone();
     tags.extend(owner_tags(&spec.infra_name));
     Ok(DesiredRole {
-        arn: format!("arn:{}:iam::{account}:role{path}{name}", partition.id),
+        arn: role_arn(spec, account, &name),
         description: format!("OpenShift role for {secret}"),
         max_session_seconds: i32::try_from(spec.roles.max_session_duration.as_secs()).unwrap_or(i32::MAX),
         trust: Policy::of(&trust_policy(spec, provider, request, secret))?,

@@ -38,6 +38,7 @@ fn request(name: &str, more: &Value) -> RequestInput {
         candidate_of: None,
         tombstone: false,
         claimed_by: None,
+        claim_in_doubt: false,
     }
 }
 
@@ -59,6 +60,7 @@ fn inputs_of(spec: ClusterIdentitySpec, requests: Vec<RequestInput>, pre_grants:
         pre_grants,
         refused_by_aws: BTreeMap::new(),
         granted_ahead: BTreeSet::new(),
+        provisioned: Vec::new(),
         keys: vec![KeySource { origin: "Secret signer".into(), held: Ok(Held::Entry(pem.into())) }],
         remembered_keys: Vec::new(),
         requests,

@@ -3,7 +3,10 @@
 pub mod authentication;
 pub mod client;
 pub mod cloud_credential;
+pub mod decoded;
 pub mod errors;
 pub mod finalizer;
 pub mod keys;
+pub mod schema;
 pub mod secrets;
+pub mod served;

@@ -3,10 +3,12 @@
 use super::{Cause, Change, Difference, Draft, Field, Obstacle, Step, Subject};
 use crate::api::cluster_identity::DeletionPolicy;
 use crate::desired::Desired;
-use crate::observed::{FaultClass, Leftover, LeftoverSecret, Leftovers, Seen};
+use crate::desired::secret::SecretKey;
+use crate::observed::{FaultClass, Leftover, LeftoverSecret, Leftovers, Observed, SecretState, Seen};
 
 /// Compares what is left over with what may become of it.
-pub(super) fn compare(draft: &mut Draft, desired: &Desired, found: &Leftovers) {
+pub(super) fn compare(draft: &mut Draft, desired: &Desired, observed: &Observed) {
+    let found = &observed.leftovers;
     let delete = desired.deletion == DeletionPolicy::Delete;
     let mut roles = Vec::new();
     match found.roles.known() {
@@ -24,7 +26,18 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, found: &Leftovers) {
     }
     let secrets: Vec<&LeftoverSecret> =
         found.secrets.iter().filter(|secret| !desired.claims.secrets.contains(&secret.key)).collect();
-    draft.orphans.extend(roles.iter().map(|role| format!("role/{}", role.name)));
+    if delete {
+        draft.orphans.extend(roles.iter().map(|role| format!("role/{}", role.name)));
+    } else {
+        // A role that could not be read, or that the listing does not show yet, is not known to be gone.
+        let all_read = |roles: &Vec<Seen<Leftover>>| roles.iter().all(|role| role.known().is_ok());
+        let is_known = found.roles.known().is_ok_and(all_read) && draft.prior.settling.is_empty();
+        let kept = desired.retained.iter().filter(|kept| !is_known || roles.iter().any(|role| role.name == kept.role));
+        draft.retained = kept.cloned().collect();
+        let orphans: Vec<String> = roles.iter().map(|role| named(draft, desired, found, role)).collect();
+        draft.orphans.extend(orphans);
+        put_back(draft, observed);
+    }
     draft.orphans.extend(secrets.iter().map(|secret| format!("secret/{}", secret.key)));
     if !delete {
         let ahead = &draft.prior.granted_ahead;
@@ -32,6 +45,9 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, found: &Leftovers) {
     }
     if roles.is_empty() && (secrets.is_empty() || !delete) {
         return;
+    }
+    if let Some(why) = &draft.prior.interrupted {
+        return draft.obstruct(&Subject::Leftovers, Obstacle::WatchLost(why.clone()));
     }
     if let Some(unknown) = desired.claims.unknown.first() {
         return draft.obstruct(&Subject::Leftovers, Obstacle::ClaimUnknown(unknown.to_string()));
@@ -56,6 +72,40 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, found: &Leftovers) {
     }
     for role in unused {
         delete_role(draft, role);
+    }
+}
+
+/// A role that is kept, in words. One without a Secret is of no use to its component.
+fn named(draft: &Draft, desired: &Desired, found: &Leftovers, role: &Leftover) -> String {
+    let has_secret = draft.retained.iter().any(|kept| kept.role == role.name)
+        || found.secrets.iter().any(|secret| desired.role_of(&secret.key) == role.name);
+    if has_secret || draft.prior.granted_ahead.contains(&role.name) {
+        format!("role/{}", role.name)
+    } else {
+        format!("role/{} (without a Secret of this ClusterIdentity)", role.name)
+    }
+}
+
+/// Writes the Secrets of roles that are kept where they are gone.
+fn put_back(draft: &mut Draft, observed: &Observed) {
+    let roles = observed.leftovers.roles.known().map(Vec::as_slice).unwrap_or_default();
+    let is_there = |name: &str| roles.iter().any(|role| matches!(role.known(), Ok(role) if role.name == name));
+    // A namespace that is gone takes the Secret along for good: who makes it anew may be anybody.
+    let is_gone =
+        |key: &SecretKey| matches!(observed.secrets.get(key).map(Seen::known), Some(Ok(SecretState::NamespaceMissing)));
+    draft.retained.retain(|kept| !is_gone(&kept.secret.key));
+    for kept in draft.retained.clone().into_iter().filter(|kept| is_there(&kept.role)) {
+        let key = &kept.secret.key;
+        let Some(Ok(SecretState::Absent)) = observed.secrets.get(key).map(Seen::known) else { continue };
+        let subject = Subject::LeftoverSecret(key.clone());
+        if let Some(why) = &draft.prior.interrupted {
+            draft.obstruct(&subject, Obstacle::WatchLost(why.clone()));
+            continue;
+        }
+        // Someone has deleted it, so that one who does so again and again is answered ever more slowly.
+        let differences = vec![Difference::new(Field::Secret, super::drift::MISSING, "present")];
+        let change = Change::WriteSecret { secret: kept.secret, force: false };
+        draft.steps.push(Step { subject, change, cause: Cause::Drift, differences });
     }
 }
 

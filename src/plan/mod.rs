@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use crate::api::cluster_identity::{Adoption, ManagementPolicy};
 use crate::desired::Desired;
 use crate::desired::names::same_resource;
+use crate::desired::retained::RetainedSecret;
 use crate::desired::secret::SecretKey;
 use crate::observed::{Fault, Observed};
 pub use change::{Change, Subject};
@@ -38,6 +39,8 @@ pub struct Prior {
     pub begun_bucket: Option<String>,
     /// Names of roles that were made ahead of an upgrade, for components that no request in force asks for.
     pub granted_ahead: BTreeSet<String>,
+    /// The watch that fails just now, and why: what is asked for may not all be known, so nothing counts as left over.
+    pub interrupted: Option<String>,
 }
 
 /// A plan.
@@ -55,6 +58,8 @@ pub struct Plan {
     pub fingerprints: BTreeMap<Subject, String>,
     /// What carries the cluster's mark and is asked for by nobody, in words.
     pub orphans: Vec<String>,
+    /// Secrets that are kept for roles that are kept.
+    pub retained: Vec<RetainedSecret>,
     /// Reads that were denied and that could be done without.
     pub done_without: Vec<Fault>,
     /// What was changed a moment ago and this plan's reads did not show.
@@ -145,6 +150,9 @@ pub enum Obstacle {
         /// The name as it is.
         found: String,
     },
+    /// A watch fails, so that what is asked for may not be seen.
+    #[error("nothing is deleted or put back before it answers again: {0}; what is asked for may not be seen")]
+    WatchLost(String),
     /// It was changed a moment ago, and reads do not show that yet.
     #[error("{0} was done a moment ago and AWS's reads do not show it yet")]
     Settling(String),
@@ -223,7 +231,7 @@ pub fn plan(desired: &Desired, observed: &Observed, prior: &Prior) -> Plan {
             secret::compare(&mut draft, id, secret, observed.secrets.get(&secret.key));
         }
     }
-    leftover::compare(&mut draft, desired, &observed.leftovers);
+    leftover::compare(&mut draft, desired, observed);
     let verification = verification::verify(desired, observed, &draft);
     let plan = draft.finish(desired.management, verification, Some(desired));
     Plan { throttled: observed.throttled, ..plan }
@@ -256,6 +264,11 @@ impl Plan {
         of_component.all(|(id, _)| self.is_true(&Subject::Role(id.clone())))
     }
 
+    /// Whether something is not done because a watch fails just now.
+    pub fn waits_for_a_watch(&self) -> bool {
+        self.obstacles.iter().any(|(_, obstacle)| matches!(obstacle, Obstacle::WatchLost(_)))
+    }
+
     /// What stands in the way of a subject.
     pub fn obstacle(&self, subject: &Subject) -> Option<&Obstacle> {
         self.obstacles.iter().find(|(of, _)| of == subject).map(|(_, obstacle)| obstacle)
@@ -284,6 +297,7 @@ struct Draft<'a> {
     obstacles: Vec<(Subject, Obstacle)>,
     fingerprints: BTreeMap<Subject, String>,
     orphans: Vec<String>,
+    retained: Vec<RetainedSecret>,
     done_without: Vec<Fault>,
 }
 
@@ -297,6 +311,7 @@ impl<'a> Draft<'a> {
             obstacles: Vec::new(),
             fingerprints: BTreeMap::new(),
             orphans: Vec::new(),
+            retained: Vec::new(),
             done_without: Vec::new(),
         }
     }
@@ -310,6 +325,7 @@ impl<'a> Draft<'a> {
             obstacles: self.obstacles,
             fingerprints: self.fingerprints,
             orphans: self.orphans,
+            retained: self.retained,
             done_without: self.done_without,
             settling: Settling::default(),
             throttled: false,

@@ -10,6 +10,10 @@ use crate::observed::{DoomedBucket, Fault, FaultClass, LeftoverSecret, ObservedP
 /// part holds all that comes after it: an issuer is not taken away under a role that is still there.
 pub fn teardown(teardown: &Teardown, observed: &ObservedTeardown, secrets: &[LeftoverSecret], prior: &Prior) -> Plan {
     let mut draft = Draft::new(&teardown.owner_tag, Adoption::OwnedOnly, prior);
+    if let Some(why) = &prior.interrupted {
+        draft.obstruct(&Subject::Leftovers, Obstacle::WatchLost(why.clone()));
+        return draft.finish(ManagementPolicy::Enforce, Verification::NotYet, None);
+    }
     for secret in secrets {
         delete_secret(&mut draft, secret);
     }

@@ -50,6 +50,7 @@ fn inputs(spec: ClusterIdentitySpec) -> Inputs {
         pre_grants: Vec::new(),
         refused_by_aws: BTreeMap::new(),
         granted_ahead: BTreeSet::new(),
+        provisioned: Vec::new(),
         keys: vec![KeySource { origin: "Secret signer".into(), held: Ok(Held::Entry(PEM.into())) }],
         remembered_keys: Vec::new(),
         requests,

@@ -103,6 +103,7 @@ impl Manifest {
             id: self.id,
             spec: self.spec,
             claimed_by: None,
+            claim_in_doubt: false,
         }
     }
 }

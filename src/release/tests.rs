@@ -28,7 +28,7 @@ fn every_release_can_be_read() {
             .iter()
             .filter(|manifest| {
                 manifest.spec.as_ref().is_ok_and(|spec| {
-                    spec.provider_spec.as_ref().is_some_and(|p| p.parse()["kind"] == "AWSProviderSpec")
+                    spec.provider_spec.as_ref().is_some_and(|p| p.parse().unwrap()["kind"] == "AWSProviderSpec")
                 })
             })
             .count();
@@ -47,9 +47,9 @@ fn a_default_cluster_gets_the_ungated_requests() {
             .unwrap()
             .into_iter()
             .filter(|m| {
-                m.spec
-                    .as_ref()
-                    .is_ok_and(|s| s.provider_spec.as_ref().is_some_and(|p| p.parse()["kind"] == "AWSProviderSpec"))
+                m.spec.as_ref().is_ok_and(|s| {
+                    s.provider_spec.as_ref().is_some_and(|p| p.parse().unwrap()["kind"] == "AWSProviderSpec")
+                })
             })
             .filter(|manifest| Inclusion::default().decide(&manifest.annotations).is_ok())
             .collect();

@@ -1,7 +1,9 @@
 //! What an UpgradeCheck keeps on the CloudCredential. Passes and the care for strays take turns: what one has withdrawn, the
 //! other must not set again.
 
-use kube::{Api, ResourceExt};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 
 use super::super::gather::full_name;
 use super::super::outcome::fault_reason;
@@ -29,7 +31,9 @@ pub async fn annotate(
         if !UPGRADEABLE.is_set(check) || hands_off {
             return Told::Nothing;
         }
-        return withdraw(shared, check).await.map_or_else(|fault| says_fault(&fault), |()| Told::Nothing);
+        return withdraw(shared, check, &check.spec.release.version)
+            .await
+            .map_or_else(|fault| says_fault(&fault), |()| Told::Nothing);
     }
     let Some(ready) = ready else { return Told::AsBefore };
     let _turn = shared.annotating.lock().await;
@@ -84,10 +88,14 @@ async fn is_as_it_was(shared: &Shared, check: &UpgradeCheck) -> Result<bool, Fau
     }))
 }
 
-/// Takes back what hangs on a check that goes, or that no longer asks for it.
-pub async fn withdraw(shared: &Shared, check: &UpgradeCheck) -> Result<(), Fault> {
+/// Takes back what hangs on a check that goes, that no longer asks for it, or that cannot be read; `version` is the release that
+/// it is about, as far as that is known.
+pub async fn withdraw<K>(shared: &Shared, check: &K, version: &str) -> Result<(), Fault>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
+{
     let _turn = shared.annotating.lock().await;
-    if let Some(looked) = look(&shared.client, &full_name(check), &check.spec.release.version, false).await? {
+    if let Some(looked) = look(&shared.client, &full_name(check), version, false).await? {
         make(&shared.client, &looked).await?;
     }
     let taken = UPGRADEABLE.take_back(&shared.client, check).await;

@@ -14,7 +14,9 @@ use kube::ResourceExt;
 use super::gather::full_name;
 use super::outcome::{Outcome, fault_reason};
 use super::pass::Shared;
+use super::unreadable;
 use super::verdicts::is_passing;
+use super::watch_health::Watch;
 use super::watches::check_reference;
 use crate::api::cluster_identity::ManagementPolicy;
 use crate::api::upgrade_check::{Action, ReadRelease, Simulate, SurplusPart};
@@ -308,6 +310,14 @@ fn surplus(
     found
 }
 
+/// What came of the statuses of the checks.
+pub struct ToldChecks {
+    /// The first that could not be written.
+    pub written: Result<(), kube::Error>,
+    /// Whether a verdict waits until AWS's reads show what was just changed.
+    pub awaits_reads: bool,
+}
+
 /// Writes the statuses of the checks after a pass, and what hangs on them.
 pub async fn tell(
     shared: &Arc<Shared>,
@@ -317,26 +327,29 @@ pub async fn tell(
     checks: Vec<Check>,
     live: Live,
     now: Timestamp,
-) -> Result<(), kube::Error> {
+) -> ToldChecks {
+    let mut all = ToldChecks { written: Ok(()), awaits_reads: false };
     if checks.is_empty() {
-        return Ok(());
+        return all;
     }
-    let mut all = Ok(());
     let unseen = evidence.settling(now).unseen_roles();
     for (check, roll_call) in checks.into_iter().zip(live.roll_calls) {
         let look = match (check.release, roll_call, &live.unread) {
             (Err(unread), ..) => Look::NoRelease(unread),
-            (Ok(_), Some(roll_call), _) if is_too_early(&roll_call, &unseen) => Look::NoRoles {
-                reason: "Settling",
-                message: "roles were changed a moment ago, and AWS's reads may not show that yet".into(),
-                passing: true,
-            },
+            (Ok(_), Some(roll_call), _) if is_too_early(&roll_call, &unseen) => {
+                all.awaits_reads = true;
+                Look::NoRoles {
+                    reason: "Settling",
+                    message: "roles were changed a moment ago, and AWS's reads may not show that yet".into(),
+                    passing: true,
+                }
+            }
             (Ok(target), Some(roll_call), _) => Look::Judged(roll_call, target.read),
             (Ok(_), None, fault) => no_roles(fault.as_ref()),
         };
         let ahead = Ahead::of(&full_name(&check.object), desired, evidence.plan());
         let written = Box::pin(publish(shared, identity, &check.object, &look, &ahead, now)).await;
-        all = all.and(written);
+        all.written = all.written.and(written);
     }
     all
 }
@@ -372,7 +385,7 @@ pub async fn tell_unread(
     now: Timestamp,
 ) -> Result<(), kube::Error> {
     let passing = match outcome {
-        Outcome::Refused(_) | Outcome::Panicked | Outcome::TimedOut => false,
+        Outcome::Refused(_) | Outcome::Panicked | Outcome::TimedOut | Outcome::WatchLost(_) => false,
         Outcome::NoAccount(fault) => will_pass(fault.class),
         _ => true,
     };
@@ -426,6 +439,18 @@ pub async fn tend_strays(shared: Arc<Shared>) {
                 tracing::warn!(check = name, %error, "an UpgradeCheck could not be seen to; it is tried again");
             }
         }
+        for decoded in shared.stores.checks.state() {
+            let Err(undecodable) = &decoded.0 else { continue };
+            // What it says upgradeable is no longer known to be so, and its finalizer must not keep it for ever.
+            if UPGRADEABLE.is_set(&*decoded)
+                && let Err(fault) = Box::pin(annotate::withdraw(&shared, &*decoded, "")).await
+            {
+                tracing::warn!(check = full_name(&*decoded), error = %fault, "an annotation could not be withdrawn");
+            }
+            if let Err(error) = unreadable::tell_check(&shared.publisher, undecodable, Timestamp::now()).await {
+                tracing::warn!(check = full_name(&*decoded), %error, "a status could not be written");
+            }
+        }
     }
 }
 
@@ -441,9 +466,13 @@ async fn tend(shared: &Shared, check: &UpgradeCheck, now: Timestamp) -> Result<(
         );
         return shared.publisher.check(check, &next).await;
     }
+    if shared.health.is_failing(Watch::ClusterIdentities) {
+        // A ClusterIdentity that is not seen may be there.
+        return Ok(());
+    }
     let found = shared.stores.identities.get(&check_reference(check));
     let identity = &check.spec.cluster_identity_ref.name;
-    let message = match found.as_deref().map(|guarded| &guarded.0) {
+    let message = match found.as_deref().map(|decoded| &decoded.0) {
         Some(Ok(found)) if found.metadata.deletion_timestamp.is_none() => return Ok(()),
         Some(Ok(_)) => format!("the ClusterIdentity {identity} is being deleted"),
         Some(Err(invalid)) => format!("the ClusterIdentity {identity} cannot be read: {}", invalid.error),
@@ -459,5 +488,8 @@ fn gone(message: &str) -> Look {
 }
 
 async fn withdraw_if_set(shared: &Shared, check: &UpgradeCheck) -> Result<(), Fault> {
-    if UPGRADEABLE.is_set(check) { annotate::withdraw(shared, check).await } else { Ok(()) }
+    if !UPGRADEABLE.is_set(check) {
+        return Ok(());
+    }
+    annotate::withdraw(shared, check, &check.spec.release.version).await
 }

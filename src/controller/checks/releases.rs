@@ -312,8 +312,8 @@ async fn from_config_maps(client: &Client, namespace: &str, maps: &[LocalReferen
 /// The candidates in the namespaces that a ClusterIdentity takes its requests from.
 fn candidates(stores: &Stores, identity: &ClusterIdentity, selector: &Selector) -> Result<Release, String> {
     let mut manifests: Vec<Manifest> = Vec::new();
-    for guarded in stores.requests.state() {
-        let meta = guarded.meta();
+    for decoded in stores.requests.state() {
+        let meta = decoded.meta();
         let labels = meta.labels.clone().unwrap_or_default();
         let namespace = meta.namespace.clone().unwrap_or_default();
         let is_candidate = labels.contains_key(RELEASE_LABEL) && meta.deletion_timestamp.is_none();
@@ -328,11 +328,11 @@ fn candidates(stores: &Stores, identity: &ClusterIdentity, selector: &Selector) 
             id: RequestId { namespace, name: meta.name.clone().unwrap_or_default() },
             annotations: annotations.into_iter().filter(|(key, _)| of_release(key)).collect(),
             labels,
-            cloud: match &guarded.0 {
+            cloud: match &decoded.0 {
                 Ok(request) => Cloud::of_kind(provider_kind(&request.spec).as_deref()),
                 Err(_) => Cloud::Unknown,
             },
-            spec: guarded.0.as_ref().map(|request| request.spec.clone()).map_err(|invalid| invalid.error.clone()),
+            spec: decoded.0.as_ref().map(|request| request.spec.clone()).map_err(|invalid| invalid.error.clone()),
         });
     }
     manifests.sort_by(|a, b| a.id.cmp(&b.id));

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::super::status::{Conditions, Says, seconds, summarise};
+use super::super::status_budget;
 use super::releases::Unread;
 use crate::api::cluster_identity::ManagementPolicy;
 use crate::api::conditions as types;
@@ -88,11 +89,13 @@ pub fn after_look(check: &UpgradeCheck, look: &Look, ahead: &Ahead, told: Told, 
     match look {
         Look::Judged(roll_call, release) => {
             conditions.set(types::UPGRADE_READY, verdict(check, roll_call));
-            let message = "judged against the live roles".to_owned();
-            conditions.set(types::READY, Says { status: Some(true), reason: "Judged", message });
             status.release = Some(release.clone());
             status.summary = Some(checked::summary(roll_call));
             status.components = roll_call.components.iter().map(checked::component).collect();
+            status.omitted_findings = None;
+            status_budget::cut_check(&mut status);
+            let message = judged(&status);
+            conditions.set(types::READY, Says { status: Some(true), reason: "Judged", message });
         }
         Look::NoRelease(Unread::Reading(message)) => {
             stands(&mut conditions, &previous, check, "ReadingRelease", message);
@@ -119,12 +122,23 @@ pub fn after_look(check: &UpgradeCheck, look: &Look, ahead: &Ahead, told: Told, 
             conditions.set(types::ANNOTATED, Says { status, reason, message });
         }
     }
+    // Whether it is still true is for the writer to say; that it stands there is no news.
+    conditions.keep_if_there(types::CRD_OUTDATED);
     status.conditions = conditions.out;
     // The time alone is no change: a look that finds nothing new writes nothing.
-    if status != previous && matches!(look, Look::Judged(..)) {
+    if (status != previous || previous.last_checked_time.is_none()) && matches!(look, Look::Judged(..)) {
         status.last_checked_time = Some(seconds(now));
     }
     status
+}
+
+fn judged(status: &UpgradeCheckStatus) -> String {
+    match status.omitted_findings {
+        None => "judged against the live roles".to_owned(),
+        Some(omitted) => format!(
+            "judged against the live roles; this status has the worst findings, and {omitted} more are left out: `rolecall check` prints all of them"
+        ),
+    }
 }
 
 /// Whether a status says that the upgrade may go ahead; `None` when it says so of an older look.

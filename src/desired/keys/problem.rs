@@ -24,6 +24,11 @@ pub enum KeyProblem {
         /// Writes the public key.
         command: &'static str,
     },
+    /// A private key as JSON.
+    #[error(
+        "holds a private key (JWK); only the public key belongs there, in PEM: remove the private key now, and treat it as known to all who may read that object"
+    )]
+    PrivateJwk,
     /// A certificate, in PEM or DER.
     #[error(
         "holds a certificate; put the public key alone there: `openssl x509 {}-pubkey -noout -in FILE`",

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
 use super::blocks::{Block, blocks};
 use super::problem::{FROM_PRIVATE, FROM_SSH, KeyProblem};
@@ -37,7 +38,7 @@ impl Reading {
 
     /// The private key in it.
     pub(super) fn private(&self) -> Option<&KeyProblem> {
-        self.problems.iter().find(|problem| matches!(problem, KeyProblem::Private { .. }))
+        self.problems.iter().find(|problem| matches!(problem, KeyProblem::Private { .. } | KeyProblem::PrivateJwk))
     }
 
     /// What is wrong with it as a source of its own: a private key before all, then a public key that cannot be published.
@@ -121,7 +122,17 @@ fn read_text(text: &str) -> Reading {
     if blocks.is_empty() && reading.problems.is_empty() && is_printed(text) {
         reading.problems.push(KeyProblem::Text);
     }
+    if blocks.is_empty() && is_private_jwk(text) {
+        reading.problems.push(KeyProblem::PrivateJwk);
+    }
     reading
+}
+
+/// Whether it is a private key as JSON (RFC 7517), alone or among others: `d` is its private part (RFC 7518, section 6).
+fn is_private_jwk(text: &str) -> bool {
+    let is_private = |key: &Value| key.get("kty").is_some() && (key.get("d").is_some() || key.get("k").is_some());
+    let Ok(jwk) = serde_json::from_str::<Value>(text) else { return false };
+    is_private(&jwk) || jwk["keys"].as_array().is_some_and(|keys| keys.iter().any(is_private))
 }
 
 /// Whether it is what openssl prints of a public key; a printed certificate is no key.

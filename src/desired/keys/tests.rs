@@ -108,6 +108,8 @@ fn what_is_no_public_rsa_key_is_refused_by_name() {
         ("-----BEGIN PRIVATE KEY MIIEvQ".to_owned(), "holds a private key (PRIVATE KEY)"),
         (STANDARD.encode(PRIVATE.repeat(4)), "holds a private key (RSA PRIVATE KEY)"),
         ("Private-Key: (2048 bit, 2 primes)\nmodulus:\n".to_owned(), "holds a private key (as openssl prints it"),
+        (r#"{"kty":"RSA","n":"AQAB","e":"AQAB","d":"AQAB"}"#.to_owned(), "holds a private key (JWK)"),
+        (r#"{"keys":[{"kty":"oct","k":"AQAB"}]}"#.to_owned(), "holds a private key (JWK)"),
         ("PuTTY-User-Key-File-3: ssh-rsa\n".to_owned(), "holds a private key (PuTTY)"),
         (block("CERTIFICATE"), "holds a certificate; put the public key alone there: `openssl x509 -pubkey -noout"),
         (block("CERTIFICATE REQUEST"), "`openssl req -pubkey -noout -in FILE`"),

@@ -1,6 +1,7 @@
 //! What is left over, and the end of a ClusterIdentity.
 
 use super::*;
+use crate::desired::retained::ProvisionedSecret;
 use crate::desired::{Teardown, teardown as desired_teardown};
 use crate::observed::{DoomedBucket, Fault, Leftover, LeftoverSecret, ObservedTeardown};
 use crate::plan::teardown;
@@ -40,8 +41,113 @@ fn denied(action: &str) -> Fault {
 fn under_retain_leftovers_are_told_and_kept() {
     let desired = desired();
     let plan = plan(&desired, &with_leftovers(&desired, &[left("a", &[])], &[left_secret("s")]), &Prior::default());
-    assert_eq!(plan.orphans, ["role/prod-eu-a", "secret/openshift-gone/s"]);
+    assert_eq!(plan.orphans, ["role/prod-eu-a (without a Secret of this ClusterIdentity)", "secret/openshift-gone/s"]);
     assert!(plan.steps.is_empty() && plan.obstacles.is_empty());
+}
+
+/// What was provisioned for a request that is gone: its role is `prod-eu-openshift-gone-s`.
+fn provisioned(role_arn: &str) -> Desired {
+    let provisioned = ProvisionedSecret {
+        key: SecretKey { namespace: "openshift-gone".into(), name: "s".into() },
+        request: RequestId { namespace: "prod".into(), name: "gone".into() },
+        role_arn: role_arn.into(),
+        token_path: "/token".into(),
+    };
+    desire(&Inputs { provisioned: vec![provisioned], ..inputs(spec(&serde_json::json!({}))) }).unwrap()
+}
+
+const ROLE: &str = "arn:aws:iam::123456789012:role/prod-eu-openshift-gone-s";
+
+#[test]
+fn under_retain_the_secret_of_a_role_that_is_kept_is_put_back() {
+    let desired = provisioned(ROLE);
+    let key = desired.retained[0].secret.key.clone();
+    let found = |secret: Seen<SecretState>| {
+        let mut found = with_leftovers(&desired, &[left("openshift-gone-s", &[])], &[]);
+        found.secrets.insert(key.clone(), secret);
+        found
+    };
+    let gone = plan(&desired, &found(Seen::Known(SecretState::Absent)), &Prior::default());
+    assert_eq!(names(&gone), ["WriteSecret secret/openshift-gone/s"]);
+    let Change::WriteSecret { secret, force: false } = &gone.steps[0].change else { panic!("{:?}", gone.steps) };
+    assert!(secret.credentials.contains(&format!("role_arn = {ROLE}\nweb_identity_token_file = /token")));
+    assert_eq!((gone.orphans.clone(), gone.retained.len()), (vec!["role/prod-eu-openshift-gone-s".to_owned()], 1));
+    let prior = Prior { interrupted: Some("the watch of credentialsrequests: forbidden".into()), ..Prior::default() };
+    let held = plan(&desired, &found(Seen::Known(SecretState::Absent)), &prior);
+    assert!(
+        held.steps.is_empty() && matches!(held.obstacles[..], [(_, Obstacle::WatchLost(_))]),
+        "{:?}",
+        held.obstacles
+    );
+    let unread = plan(&desired, &found(Seen::Unknown(denied("get secrets"))), &Prior::default());
+    assert!(unread.steps.is_empty() && unread.obstacles.is_empty());
+    assert_eq!((held.retained.len(), unread.retained.len()), (1, 1), "it is remembered");
+    // Who makes the namespace anew may be anybody.
+    let no_namespace = plan(&desired, &found(Seen::Known(SecretState::NamespaceMissing)), &Prior::default());
+    assert!(no_namespace.steps.is_empty() && no_namespace.retained.is_empty());
+    // A role that could not be read is not known to be gone.
+    let mut unknown = found(Seen::Known(SecretState::Absent));
+    unknown.leftovers.roles = Seen::Known(vec![Seen::Unknown(denied("iam:GetRole"))]);
+    let unknown = plan(&desired, &unknown, &Prior::default());
+    assert!(unknown.steps.is_empty());
+    assert_eq!(unknown.retained.len(), 1);
+}
+
+#[test]
+fn a_secret_is_put_back_for_the_very_role_that_it_named_alone() {
+    let absent = |desired: &Desired, roles: &[Leftover]| {
+        let mut found = with_leftovers(desired, roles, &[]);
+        found
+            .secrets
+            .extend(desired.retained.iter().map(|kept| (kept.secret.key.clone(), Seen::Known(SecretState::Absent))));
+        plan(desired, &found, &Prior::default())
+    };
+    // The role is gone as well.
+    let none = absent(&provisioned(ROLE), &[left("other", &[])]);
+    assert!(none.steps.is_empty() && none.retained.is_empty());
+    for other in ["arn:aws:iam::210987654321:role/prod-eu-openshift-gone-s", "arn:aws:iam::123456789012:role/other", ""]
+    {
+        assert!(provisioned(other).retained.is_empty(), "{other}");
+    }
+    let provisioned = provisioned(ROLE).retained.remove(0).provisioned;
+    // A line of its own would be another setting of the profile.
+    let forged = ProvisionedSecret { token_path: "/t\ncredential_process = /bin/sh".into(), ..provisioned.clone() };
+    let desired_of = |provisioned| Inputs { provisioned: vec![provisioned], ..inputs(spec(&serde_json::json!({}))) };
+    assert!(desire(&desired_of(forged)).unwrap().retained.is_empty());
+    let elsewhere = serde_json::json!({"guardrails": {"allowedSecretNamespaces": ["other-*"]}});
+    let refused = Inputs { provisioned: vec![provisioned.clone()], ..inputs(spec(&elsewhere)) };
+    assert!(desire(&refused).unwrap().retained.is_empty());
+    let delete = spec(&serde_json::json!({"deletionPolicy": "Delete"}));
+    assert!(desire(&Inputs { provisioned: vec![provisioned], ..inputs(delete) }).unwrap().retained.is_empty());
+    // A request that asks for the Secret, or for its role, has it.
+    let served = desired().wanted().find_map(|(_, wanted)| wanted.secret.clone()).unwrap();
+    let of_request = ProvisionedSecret {
+        key: served.key.clone(),
+        request: RequestId { namespace: "prod".into(), name: "gone".into() },
+        role_arn: format!("arn:aws:iam::123456789012:role/{}", desired().role_of(&served.key)),
+        token_path: "/token".into(),
+    };
+    let inputs = Inputs { provisioned: vec![of_request], ..inputs(spec(&serde_json::json!({}))) };
+    assert!(desire(&inputs).unwrap().retained.is_empty());
+}
+
+#[test]
+fn while_a_watch_fails_nothing_is_deleted() {
+    let desired = delete(9);
+    let found = with_leftovers(&desired, &[left("a", &[])], &[left_secret("s")]);
+    let prior = Prior { interrupted: Some("the watch of secrets: forbidden".into()), ..Prior::default() };
+    let held = plan(&desired, &found, &prior);
+    assert!(held.steps.is_empty());
+    let [(Subject::Leftovers, obstacle @ Obstacle::WatchLost(_))] = &held.obstacles[..] else {
+        panic!("{:?}", held.obstacles)
+    };
+    assert_eq!(
+        obstacle.to_string(),
+        "nothing is deleted or put back before it answers again: the watch of secrets: forbidden; what is asked for may not be seen"
+    );
+    assert_eq!(plan(&desired, &found, &Prior::default()).steps.len(), 3);
+    let nothing = plan(&desired, &perfect(&desired), &prior);
+    assert!(nothing.obstacles.is_empty(), "nothing waits where nothing is left over");
 }
 
 #[test]

@@ -1,0 +1,89 @@
+//! What was provisioned for each request, for as long as the process lives: a Secret may go with its request, and then nothing
+//! else tells what it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+
+use super::gather::full_name;
+use super::pass::Shared;
+use crate::api::ClusterIdentity;
+use crate::api::cluster_identity::{DeletionPolicy, ManagementPolicy, RetainedSecretStatus};
+use crate::apply::Evidence;
+use crate::desired::Desired;
+use crate::desired::request::RequestId;
+use crate::desired::retained::{ProvisionedSecret, RetainedSecret};
+use crate::desired::secret::SecretKey;
+use crate::plan::Subject;
+
+/// A Secret that is kept, as the status remembers it.
+pub fn as_status(kept: &RetainedSecret) -> RetainedSecretStatus {
+    RetainedSecretStatus {
+        secret: kept.provisioned.key.to_string(),
+        credentials_request: kept.provisioned.request.to_string(),
+        role_arn: kept.provisioned.role_arn.clone(),
+        cloud_token_path: kept.provisioned.token_path.clone(),
+    }
+}
+
+/// A Secret that the status remembers.
+pub fn from_status(remembered: &RetainedSecretStatus) -> Option<ProvisionedSecret> {
+    let (namespace, name) = remembered.secret.split_once('/')?;
+    let (of_request, request) = remembered.credentials_request.split_once('/')?;
+    // What an older CustomResourceDefinition has cut does not make a Secret.
+    if remembered.role_arn.is_empty() || remembered.cloud_token_path.is_empty() {
+        return None;
+    }
+    Some(ProvisionedSecret {
+        key: SecretKey { namespace: namespace.to_owned(), name: name.to_owned() },
+        request: RequestId { namespace: of_request.to_owned(), name: request.to_owned() },
+        role_arn: remembered.role_arn.clone(),
+        token_path: remembered.cloud_token_path.clone(),
+    })
+}
+
+impl Shared {
+    /// What was provisioned for a ClusterIdentity, and what its status remembers beside that.
+    pub fn provisioned(
+        &self,
+        identity: &ClusterIdentity,
+        remembered: Vec<ProvisionedSecret>,
+    ) -> Vec<ProvisionedSecret> {
+        let all = self.provisioned.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.get(&full_name(identity));
+        let is_known = |secret: &ProvisionedSecret| known.is_some_and(|known| known.contains_key(&secret.key));
+        let remembered = remembered.into_iter().filter(|secret| !is_known(secret));
+        let mut provisioned: Vec<ProvisionedSecret> =
+            remembered.chain(known.into_iter().flat_map(BTreeMap::values).cloned()).collect();
+        drop(all);
+        // What another ClusterIdentity's request asks for by now is handed over.
+        let asked = self.stores.secrets_asked_for();
+        provisioned.retain(|secret| !asked.contains(&secret.key));
+        provisioned
+    }
+
+    /// Remembers what is provisioned, and forgets what neither a request nor a role that is kept has any use for.
+    pub fn remember_provisioned(&self, identity: &ClusterIdentity, desired: &Desired, evidence: &Evidence) {
+        let mut all = self.provisioned.lock().unwrap_or_else(PoisonError::into_inner);
+        if desired.deletion == DeletionPolicy::Delete || desired.management == ManagementPolicy::Observe {
+            all.remove(&full_name(identity));
+            return;
+        }
+        let known = all.entry(full_name(identity)).or_default();
+        let kept = evidence.plan().retained.iter().map(|kept| &kept.secret.key);
+        let wanted = desired.wanted().filter_map(|(_, wanted)| wanted.secret.as_ref()).map(|secret| &secret.key);
+        let in_use: BTreeSet<&SecretKey> = kept.chain(wanted).chain(&desired.claims.secrets).collect();
+        known.retain(|key, _| in_use.contains(key));
+        for (id, wanted) in desired.wanted() {
+            let Some(secret) = &wanted.secret else { continue };
+            if evidence.plan().is_true(&Subject::Secret(id.clone())) {
+                let provisioned = ProvisionedSecret {
+                    key: secret.key.clone(),
+                    request: id.clone(),
+                    role_arn: wanted.role.arn.clone(),
+                    token_path: wanted.read.token_path.clone(),
+                };
+                known.insert(secret.key.clone(), provisioned);
+            }
+        }
+    }
+}

@@ -11,9 +11,17 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use super::scene::{ACCOUNT, REGION, SOON, Scene, condition_is, said};
+use super::scene::{ACCOUNT, REGION, SOON, Scene, condition_is, on_both_schemas, said};
 use super::support::aws_state::{self, iam, s3};
-use super::support::{block_on, eventually};
+use super::support::{Schema, block_on, eventually};
+
+on_both_schemas! {
+    what_ccoctl_made_is_taken_over_without_a_write,
+    a_foreign_role_is_left_alone_until_it_is_adopted,
+    a_foreign_bucket_is_never_touched,
+    a_foreign_provider_and_foreign_secrets_are_never_touched,
+    a_published_key_is_not_dropped_for_want_of_a_source,
+}
 
 pub const FIRST: &str = include_str!("../keys/first.pub");
 pub const SECOND: &str = include_str!("../keys/second.pub");
@@ -153,9 +161,8 @@ fn await_reason(scene: &Scene, type_: &str, status: &str, wanted: &str) -> Strin
     })
 }
 
-#[test]
-fn what_ccoctl_made_is_taken_over_without_a_write() {
-    let mut scene = Scene::new("adopt-ccoctl");
+fn what_ccoctl_made_is_taken_over_without_a_write(schema: Schema) {
+    let mut scene = Scene::on(schema, "adopt-ccoctl");
     let ccoctl = Ccoctl(&scene);
     ccoctl.bucket();
     ccoctl.documents(&Signer::of(FIRST));
@@ -187,9 +194,8 @@ fn what_ccoctl_made_is_taken_over_without_a_write() {
     assert_eq!(drifted["status"]["drift"], Value::Null, "what was never ours has not drifted");
 }
 
-#[test]
-fn a_foreign_role_is_left_alone_until_it_is_adopted() {
-    let mut scene = Scene::new("adopt-role");
+fn a_foreign_role_is_left_alone_until_it_is_adopted(schema: Schema) {
+    let mut scene = Scene::on(schema, "adopt-role");
     let role = scene.role_name("a");
     let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
     let tag = IamTag::builder().key("team").value("blue").build().expect("a tag");
@@ -208,7 +214,7 @@ fn a_foreign_role_is_left_alone_until_it_is_adopted() {
     let request = scene.request_object("a");
     assert_eq!(reason(&request, "Conflict"), "NotOurs");
     assert_eq!(reason(&request, "Ready"), "NotOurs");
-    assert_eq!(request["status"]["provisioned"], false);
+    scene.assert_provisioned(&request, false);
     scene.await_condition("Stalled", "True");
     let touched = |name: &str| scene.proxy.writes().iter().filter(|call| call.param("RoleName") == name).count();
     assert_eq!(touched(&role), 0, "{:?}", scene.proxy.writes());
@@ -229,9 +235,8 @@ fn a_foreign_role_is_left_alone_until_it_is_adopted() {
 }
 
 /// A bucket that someone keeps private things in must not become public because its name fits.
-#[test]
-fn a_foreign_bucket_is_never_touched() {
-    let mut scene = Scene::new("adopt-bucket");
+fn a_foreign_bucket_is_never_touched(schema: Schema) {
+    let mut scene = Scene::on(schema, "adopt-bucket");
     let bucket = scene.bucket();
     create_bucket(&bucket);
     let put = s3().put_object().bucket(&bucket).key("payroll.csv").body(b"private".to_vec().into());
@@ -260,9 +265,8 @@ fn a_foreign_bucket_is_never_touched() {
 const ACCESS_KEY: &str = "AKIAFOREIGNFOREIGN00";
 const SECRET_KEY: &str = "wJalrXUtnFEMIfOrEiGnKeYvAlUe/bPxRfiCYEXAMPLE";
 
-#[test]
-fn a_foreign_provider_and_foreign_secrets_are_never_touched() {
-    let mut scene = Scene::new("adopt-foreign");
+fn a_foreign_provider_and_foreign_secrets_are_never_touched(schema: Schema) {
+    let mut scene = Scene::on(schema, "adopt-foreign");
     create_provider(&format!("https://{}", scene.issuer_host()), &["mine"]);
     let provider = aws_state::provider(&scene.provider_arn());
     // An access key as passthrough mode leaves it; one hidden in a profile; another manager's profile.
@@ -362,10 +366,9 @@ fn a_half_made_bucket_is_finished_and_a_neighbour_left_alone() {
 }
 
 /// ccoctl published a key that we are not told of: it may be the one that the cluster signs with.
-#[test]
-fn a_published_key_is_not_dropped_for_want_of_a_source() {
+fn a_published_key_is_not_dropped_for_want_of_a_source(schema: Schema) {
     let (first, second) = (Signer::of(FIRST), Signer::of(SECOND));
-    let mut scene = Scene::new("adopt-keys");
+    let mut scene = Scene::on(schema, "adopt-keys");
     let ccoctl = Ccoctl(&scene);
     ccoctl.bucket();
     ccoctl.documents(&second);

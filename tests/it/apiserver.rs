@@ -6,10 +6,25 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::scene::{SOON, Scene, condition_is};
+use super::scene::{SOON, Scene, condition_is, on_both_schemas, scene_name};
 use super::support::api_proxy::Asked;
-use super::support::{ApiFault, ApiProxy, Broken, ControlPlane, Emulators, IssuerFront, Operator, Proxy, eventually};
+use super::support::{ApiFault, ApiProxy, Broken, ControlPlane, IssuerFront, Operator, Schema, eventually};
 use super::written::{assert_written_once, await_permissions, take_permissions, taken};
+
+on_both_schemas! {
+    the_api_server_restarts_and_the_operator_goes_on,
+    cut_off_for_a_minute_aws_is_kept_true_and_the_rest_is_caught_up_with,
+    cut_off_from_its_lease_a_leader_ends_and_writes_nothing,
+    a_calm_first_run,
+    conflicts_are_got_over,
+    throttling_of_every_second_request_is_got_over,
+    failures_of_every_second_request_are_got_over,
+    connections_that_close_are_got_over,
+    lost_answers_to_patches_make_nothing_twice,
+    drift_is_told_of_once_though_the_answer_is_lost,
+    what_hangs_is_given_up,
+    keys_that_cannot_be_read_just_now_block_nothing,
+}
 
 /// A scene whose operator reaches the API server through a proxy.
 struct Behind {
@@ -19,11 +34,11 @@ struct Behind {
 
 impl Behind {
     /// With a ClusterIdentity and a request `a`; no operator yet.
-    fn new(name: &str) -> Self {
-        let scene = Scene::new(name);
+    fn new(schema: Schema, name: &str) -> Self {
+        let scene = Scene::on(schema, name);
         scene.identity("");
         scene.request("a");
-        let api = ApiProxy::start(scene.cluster, name);
+        let api = ApiProxy::start(scene.cluster, &scene.name);
         Self { scene, api }
     }
 
@@ -35,8 +50,8 @@ impl Behind {
     }
 
     /// Started, Ready, and past what the first writes triggered; nothing is counted yet.
-    fn ready(name: &str, args: &[&str]) -> Self {
-        let mut behind = Self::new(name);
+    fn ready(schema: Schema, name: &str, args: &[&str]) -> Self {
+        let mut behind = Self::new(schema, name);
         behind.scene.operator = Some(behind.operator(args));
         behind.scene.await_condition("Ready", "True");
         behind.scene.passes(2);
@@ -56,6 +71,7 @@ impl Behind {
         let scene = &mut self.scene;
         scene.await_condition("Ready", "True");
         scene.await_request("a", "Ready", "True");
+        scene.await_synced("a");
         scene.await_condition("Drifted", "False");
         scene.await_condition("SnapshotFresh", "True");
         scene.passes(2);
@@ -73,28 +89,24 @@ impl Behind {
     }
 }
 
-#[test]
-fn the_api_server_restarts_and_the_operator_goes_on() {
+fn the_api_server_restarts_and_the_operator_goes_on(schema: Schema) {
     // Leaked, for a Scene's control plane is shared by all; its servers end with this test all the same.
-    let cluster: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start("restarted")));
+    let name = scene_name(schema, "restarted");
+    let cluster: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start(&name, schema)));
     let _servers = Servers(cluster);
-    cluster.install();
-    cluster.ensure_namespace("restarted");
-    let proxy = Proxy::start(Emulators::shared());
-    let mut scene = Scene { cluster, proxy, name: "restarted".into(), operator: None };
-    scene.keys(&[include_str!("../keys/first.pub")]);
+    let mut scene = Scene::on_plane(cluster, &name);
     scene.identity("");
     scene.request("a");
     scene.start();
     scene.await_condition("Ready", "True");
     scene.passes(2);
     scene.proxy.reset_counts();
-    let secret = |name: &str| scene.cluster.get_json(&["secret", name, "-n", "restarted"]);
+    let secret = |secret: &str| scene.cluster.get_json(&["secret", secret, "-n", &name]);
     let version = secret("a-creds")["metadata"]["resourceVersion"].clone();
 
     cluster.stop();
     take_permissions(&scene, "a");
-    scene.operator().wait_log(SOON, "a watch was interrupted and is resumed");
+    scene.operator().wait_log(SOON, "a watch was interrupted");
     cluster.start_again();
     await_permissions(&scene, "a");
     scene.request("b");
@@ -115,13 +127,12 @@ struct Servers(&'static ControlPlane);
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        self.0.stop();
+        self.0.end();
     }
 }
 
-#[test]
-fn cut_off_for_a_minute_aws_is_kept_true_and_the_rest_is_caught_up_with() {
-    let mut behind = Behind::ready("cutoff", &[]);
+fn cut_off_for_a_minute_aws_is_kept_true_and_the_rest_is_caught_up_with(schema: Schema) {
+    let mut behind = Behind::ready(schema, "cutoff", &[]);
     let (scene, api) = (&behind.scene, &behind.api);
     let (events, begun) = (behind.events(), Instant::now());
     api.cut();
@@ -148,10 +159,10 @@ fn cut_off_for_a_minute_aws_is_kept_true_and_the_rest_is_caught_up_with() {
     behind.assert_settled();
 }
 
-#[test]
-fn cut_off_from_its_lease_a_leader_ends_and_writes_nothing() {
-    let elect = ["--leader-elect", "--lease-namespace", "unleased", "--instance", "first"];
-    let mut behind = Behind::ready("unleased", &elect);
+fn cut_off_from_its_lease_a_leader_ends_and_writes_nothing(schema: Schema) {
+    let namespace = scene_name(schema, "unleased");
+    let elect = ["--leader-elect", "--lease-namespace", &namespace, "--instance", "first"];
+    let mut behind = Behind::ready(schema, "unleased", &elect);
     behind.api.cut();
     let status = behind.scene.operator.as_mut().unwrap().wait_exit(SOON);
     assert_eq!(status.code(), Some(1));
@@ -159,7 +170,7 @@ fn cut_off_from_its_lease_a_leader_ends_and_writes_nothing() {
     take_permissions(&behind.scene, "a");
 
     // As Kubernetes starts it again: it waits, serves its health and touches nothing.
-    let operator = behind.operator(&["--leader-elect", "--lease-namespace", "unleased", "--instance", "second"]);
+    let operator = behind.operator(&["--leader-elect", "--lease-namespace", &namespace, "--instance", "second"]);
     operator.wait_log(SOON, "waiting for the API server");
     assert_eq!((operator.http_get("/healthz").0, operator.http_get("/readyz").0), (200, 503));
     assert_eq!(behind.scene.proxy.write_ops(), [""; 0], "nobody held the lease");
@@ -171,8 +182,8 @@ fn cut_off_from_its_lease_a_leader_ends_and_writes_nothing() {
 }
 
 /// A first run while the API server misbehaves: until every counted fault is used up, and for so many seconds.
-fn first_run(name: &str, faults: Vec<ApiFault>, seconds: u64) -> Behind {
-    let mut behind = Behind::new(name);
+fn first_run(schema: Schema, name: &str, faults: Vec<ApiFault>, seconds: u64) -> Behind {
+    let mut behind = Behind::new(schema, name);
     let begun = Instant::now();
     for fault in faults {
         behind.api.inject(fault);
@@ -201,71 +212,64 @@ fn assert_bounded(behind: &Behind, requests: usize, events: usize) {
     assert!(told <= events, "{told} events: {counted:?}");
 }
 
-#[test]
-fn a_calm_first_run() {
-    let mut behind = first_run("calm", Vec::new(), 0);
+fn a_calm_first_run(schema: Schema) {
+    let mut behind = first_run(schema, "calm", Vec::new(), 0);
     assert_bounded(&behind, 100, 8);
     behind.assert_settled();
 }
 
-#[test]
-fn conflicts_are_got_over() {
+fn conflicts_are_got_over(schema: Schema) {
     let conflict = Broken::status(409);
     let faults = vec![
         ApiFault::times(4, "patch clusteridentities/status", conflict),
         ApiFault::times(4, "patch credentialsrequests/status", conflict),
         ApiFault::times(2, "patch secrets", conflict),
     ];
-    let mut behind = first_run("conflicting", faults, 0);
+    let mut behind = first_run(schema, "conflicting", faults, 0);
     assert_bounded(&behind, 150, 12);
     behind.assert_settled();
 }
 
-#[test]
-fn throttling_of_every_second_request_is_got_over() {
+fn throttling_of_every_second_request_is_got_over(schema: Schema) {
     let throttled = Broken::Status { code: 429, retry_after: Some(1) };
-    let mut behind = first_run("throttling", vec![ApiFault::some(50, "*", throttled)], 8);
+    let mut behind = first_run(schema, "throttling", vec![ApiFault::some(50, "*", throttled)], 8);
     assert_bounded(&behind, 250, 12);
     behind.assert_settled();
 }
 
-#[test]
-fn failures_of_every_second_request_are_got_over() {
-    let mut behind = first_run("failing", vec![ApiFault::some(50, "*", Broken::status(500))], 8);
+fn failures_of_every_second_request_are_got_over(schema: Schema) {
+    let mut behind = first_run(schema, "failing", vec![ApiFault::some(50, "*", Broken::status(500))], 8);
     assert_bounded(&behind, 250, 16);
     behind.assert_settled();
 }
 
-#[test]
-fn connections_that_close_are_got_over() {
-    let mut behind = first_run("closing", vec![ApiFault::some(50, "*", Broken::Closed)], 8);
+fn connections_that_close_are_got_over(schema: Schema) {
+    let mut behind = first_run(schema, "closing", vec![ApiFault::some(50, "*", Broken::Closed)], 8);
     assert_bounded(&behind, 250, 16);
     behind.assert_settled();
 }
 
-#[test]
-fn lost_answers_to_patches_make_nothing_twice() {
+fn lost_answers_to_patches_make_nothing_twice(schema: Schema) {
     let faults = vec![
         ApiFault::once("patch secrets", Broken::LostAnswer),
         ApiFault::times(2, "patch clusteridentities/status", Broken::LostAnswer),
         ApiFault::times(2, "patch credentialsrequests/status", Broken::LostAnswer),
         ApiFault::once("create events", Broken::LostAnswer),
     ];
-    let mut behind = first_run("lostpatch", faults, 0);
+    let mut behind = first_run(schema, "lostpatch", faults, 0);
     assert_bounded(&behind, 150, 12);
     behind.assert_settled();
 }
 
 /// A lost answer in a settled scene: the very drift that is healed is told of once.
-#[test]
-fn drift_is_told_of_once_though_the_answer_is_lost() {
-    let mut behind = Behind::ready("losttold", &[]);
+fn drift_is_told_of_once_though_the_answer_is_lost(schema: Schema) {
+    let mut behind = Behind::ready(schema, "losttold", &[]);
     behind.api.inject(ApiFault::once("patch clusteridentities/status", Broken::LostAnswer));
     take_permissions(&behind.scene, "a");
     await_permissions(&behind.scene, "a");
     behind.assert_settled();
     let scene = &behind.scene;
-    let events = scene.cluster.get_json(&["events.events.k8s.io", "-n", "losttold"]);
+    let events = scene.cluster.get_json(&["events.events.k8s.io", "-n", &scene.name]);
     let events = events["items"].as_array().expect("a list");
     let told = |reason: &str| events.iter().filter(|event| event["reason"] == reason).count();
     let reasons: Vec<&str> = events.iter().filter_map(|event| event["reason"].as_str()).collect();
@@ -278,9 +282,8 @@ fn drift_is_told_of_once_though_the_answer_is_lost() {
 }
 
 /// What hangs is given up with its pass, the status too, and the next pass is made.
-#[test]
-fn what_hangs_is_given_up() {
-    let mut behind = Behind::ready("hanging", &["--pass-timeout", "2"]);
+fn what_hangs_is_given_up(schema: Schema) {
+    let mut behind = Behind::ready(schema, "hanging", &["--pass-timeout", "2"]);
     for pattern in ["get secrets", "patch clusteridentities/status"] {
         behind.api.inject(ApiFault::always(pattern, Broken::Hang));
         take_permissions(&behind.scene, "a");
@@ -301,7 +304,7 @@ fn what_hangs_is_given_up() {
 /// At the start, and for the lease: an API server that takes requests and never answers holds nothing for ever.
 #[test]
 fn an_api_server_that_does_not_answer_holds_nothing_for_ever() {
-    let mut behind = Behind::new("silent");
+    let mut behind = Behind::new(Schema::Rolecall, "silent");
     behind.api.inject(ApiFault::always("list clusteridentities", Broken::Hang));
     let elect = ["--leader-elect", "--lease-namespace", "silent", "--instance", "first"];
     behind.scene.operator = Some(behind.operator(&elect));
@@ -321,9 +324,8 @@ fn an_api_server_that_does_not_answer_holds_nothing_for_ever() {
 }
 
 /// The API server fails for a moment: nothing is wrong with the keys, no person is needed, and older verdicts stand.
-#[test]
-fn keys_that_cannot_be_read_just_now_block_nothing() {
-    let mut behind = Behind::ready("keysaway", &[]);
+fn keys_that_cannot_be_read_just_now_block_nothing(schema: Schema) {
+    let mut behind = Behind::ready(schema, "keysaway", &[]);
     behind.api.inject(ApiFault::always("get secrets", Broken::status(500)));
     behind.scene.await_condition("SnapshotFresh", "False");
     behind.scene.await_passes(2.0);

@@ -7,30 +7,41 @@ use super::adoption::{create_bucket, create_provider, tag_bucket};
 use super::ended::{
     DELETE, SETTLED, assert_all_gone, assert_all_there, assert_in_order, assert_says_what_to_do, await_finalizer,
     await_gone, await_held, await_no_role, delete, deletion_of_role, finalizers, foreign_issuer, foreign_role,
-    has_secret, mark, patch_spec, ready, specify,
+    has_secret, mark, patch_spec, ready, ready_on, specify,
 };
-use super::scene::{SOON, Scene, said};
-use super::support::{Fault, Kind, aws_state, eventually};
+use super::scene::{SOON, Scene, on_both_schemas, said};
+use super::support::{Fault, Kind, Schema, aws_state, eventually};
 use super::written::taken;
 
-#[test]
-fn all_that_is_ours_goes_in_order_and_nothing_else() {
-    let scene = ready("end", DELETE, &["a", "b"]);
+on_both_schemas! {
+    all_that_is_ours_goes_in_order_and_nothing_else,
+    retain_lets_go_what_hangs,
+    what_stood_in_the_way_outlives_us,
+    a_foreign_role_and_provider_outlive_our_bucket,
+    another_accounts_bucket_holds_nothing_up,
+    another_regions_bucket_is_named_and_holds_nothing_up,
+    a_refused_identity_takes_nothing_along,
+}
+
+fn all_that_is_ours_goes_in_order_and_nothing_else(schema: Schema) {
+    let scene = ready_on(schema, "end", DELETE, &["a", "b"]);
+    let name = &scene.name;
     assert_eq!(finalizers(&scene), ["rolecall.dev/teardown"]);
     // Someone's role whose name begins as ours do, and a cluster whose name begins as ours does.
-    let (stranger, neighbour) = ("end-of-the-day", "end-y-ns-c-creds");
-    foreign_role(stranger, &[("team".into(), "blue".into())]);
-    foreign_role(neighbour, &[mark("end-y")]);
-    let provider = foreign_issuer("end-y");
+    let (stranger, near) = (format!("{name}-of-the-day"), format!("{name}-y"));
+    let neighbour = format!("{near}-ns-c-creds");
+    foreign_role(&stranger, &[("team".into(), "blue".into())]);
+    foreign_role(&neighbour, &[mark(&near)]);
+    let provider = foreign_issuer(&near);
     let look = || {
-        let roles = [stranger, neighbour].map(aws_state::role);
-        (roles, aws_state::provider(&provider), aws_state::bucket("end-y-oidc"))
+        let roles = [&stranger, &neighbour].map(|role| aws_state::role(role));
+        (roles, aws_state::provider(&provider), aws_state::bucket(&format!("{near}-oidc")))
     };
     let before = look();
     assert!(before.0.iter().all(Option::is_some) && before.1.is_some() && before.2.is_some());
 
     // As a user does it: kubectl returns once the object is gone.
-    scene.cluster.kubectl_ok(&["delete", "cid", "end", "-n", "end", "--timeout=60s"]);
+    scene.cluster.kubectl_ok(&["delete", "cid", name, "-n", name, "--timeout=60s"]);
     assert_all_gone(&scene, &["a", "b"]);
     assert_eq!(look(), before);
     for request in ["a", "b"] {
@@ -39,13 +50,22 @@ fn all_that_is_ours_goes_in_order_and_nothing_else() {
         assert_eq!(said(&object, "Ready", "reason"), "NoClusterIdentity");
         assert_eq!(
             said(&object, "Ready", "message"),
-            "the ClusterIdentity end/end was deleted; nobody serves this request"
+            format!("the ClusterIdentity {name}/{name} was deleted; nobody serves this request")
         );
-        assert_eq!(object["status"]["provisioned"], false);
-        assert_eq!(object["status"]["providerStatus"], Value::Null);
+        scene.assert_provisioned(&object, false);
+        assert_eq!(scene.observed_generation(&object), object["metadata"]["generation"]);
+        let mut remembered = object["status"]["providerStatus"].clone();
+        if schema == Schema::OpenShift {
+            // It has no other place for the generation.
+            let fields = remembered.as_object_mut().expect("a provider status");
+            fields.retain(|field, _| !["apiVersion", "kind", "observedGeneration"].contains(&field.as_str()));
+            assert!(fields.is_empty(), "{fields:?}");
+            remembered = Value::Null;
+        }
+        assert_eq!(remembered, Value::Null);
     }
     eventually(SOON, "the event that it was let go", || {
-        let events = scene.cluster.kubectl_ok(&["get", "events", "-n", "end", "-o", "jsonpath={.items[*].reason}"]);
+        let events = scene.cluster.kubectl_ok(&["get", "events", "-n", name, "-o", "jsonpath={.items[*].reason}"]);
         if events.contains("LetGo") { Ok(()) } else { Err(events) }
     });
 
@@ -142,9 +162,8 @@ fn a_finalizer_that_someone_else_has_set_is_taken_back_too() {
     }
 }
 
-#[test]
-fn retain_lets_go_what_hangs() {
-    let scene = ready("end-hangs", DELETE, &["a", "b"]);
+fn retain_lets_go_what_hangs(schema: Schema) {
+    let scene = ready_on(schema, "end-hangs", DELETE, &["a", "b"]);
     let role = scene.role_name("a");
     scene.proxy.inject(Fault::always("iam:DeleteRole", Kind::AccessDenied).concerning(&role));
     delete(&scene);
@@ -193,11 +212,10 @@ fn taken_calls(scene: &Scene) -> Vec<super::support::Call> {
 }
 
 /// What stood in the way of our names from the beginning, with and without an issuer of our own beside it.
-#[test]
-fn what_stood_in_the_way_outlives_us() {
-    let mut scene = Scene::new("end-way");
+fn what_stood_in_the_way_outlives_us(schema: Schema) {
+    let mut scene = Scene::on(schema, "end-way");
     let (role, bucket) = (scene.role_name("a"), scene.bucket());
-    foreign_role(&role, &[mark("end-wa")]);
+    foreign_role(&role, &[mark(scene.name.strip_suffix('y').unwrap())]);
     create_bucket(&bucket);
     tag_bucket(&bucket, &[mark("another")]);
     create_provider(&format!("https://{}", scene.issuer_host()), &["mine"]);
@@ -215,9 +233,8 @@ fn what_stood_in_the_way_outlives_us() {
     assert_eq!(scene.proxy.write_ops(), [""; 0]);
 }
 
-#[test]
-fn a_foreign_role_and_provider_outlive_our_bucket() {
-    let mut scene = Scene::new("end-beside");
+fn a_foreign_role_and_provider_outlive_our_bucket(schema: Schema) {
+    let mut scene = Scene::on(schema, "end-beside");
     let role = scene.role_name("a");
     foreign_role(&role, &[("team".into(), "blue".into())]);
     create_provider(&format!("https://{}", scene.issuer_host()), &["mine"]);
@@ -238,9 +255,8 @@ fn a_foreign_role_and_provider_outlive_our_bucket() {
 }
 
 /// Another account's bucket of our name cannot even be looked at, and holds nobody up.
-#[test]
-fn another_accounts_bucket_holds_nothing_up() {
-    let mut scene = Scene::new("end-theirs");
+fn another_accounts_bucket_holds_nothing_up(schema: Schema) {
+    let mut scene = Scene::on(schema, "end-theirs");
     scene.proxy.inject(Fault::always("s3:*", Kind::AccessDenied));
     specify(&scene, DELETE);
     scene.request("a");
@@ -254,9 +270,8 @@ fn another_accounts_bucket_holds_nothing_up() {
 }
 
 /// A bucket of our name in another region: S3 sends the call there, and the rest is done.
-#[test]
-fn another_regions_bucket_is_named_and_holds_nothing_up() {
-    let mut scene = Scene::new("end-abroad");
+fn another_regions_bucket_is_named_and_holds_nothing_up(schema: Schema) {
+    let mut scene = Scene::on(schema, "end-abroad");
     let body = "<Error><Code>PermanentRedirect</Code><Message>The bucket you are attempting to access must be addressed \
                 using the specified endpoint.</Message><Endpoint>s3.us-west-2.amazonaws.com</Endpoint></Error>";
     let kind = Kind::Status { code: 301, body: body.to_owned(), content_type: "application/xml".to_owned() };
@@ -279,20 +294,19 @@ fn another_regions_bucket_is_named_and_holds_nothing_up() {
 }
 
 /// Two of one name: the younger has made nothing, and takes nothing along.
-#[test]
-fn a_refused_identity_takes_nothing_along() {
-    let scene = ready("end-twin", DELETE, &["a"]);
-    let twin = scene.identity_yaml(DELETE).replacen("{name: end-twin,", "{name: younger,", 1);
-    // Both are of the same second, perhaps; then the name decides, and `end-twin` comes first.
+fn a_refused_identity_takes_nothing_along(schema: Schema) {
+    let scene = ready_on(schema, "end-twin", DELETE, &["a"]);
+    let twin = scene.identity_yaml(DELETE).replacen(&format!("{{name: {},", scene.name), "{name: younger,", 1);
+    // Both are of the same second, perhaps; then the name decides, and the scene's comes first.
     scene.cluster.apply_ok(&twin);
-    let args = ["cid", "younger", "-n", "end-twin"];
+    let args = ["cid", "younger", "-n", &scene.name];
     eventually(SOON, "the younger to be refused", || {
         let object = scene.cluster.get_json(&args);
         let reason = said(&object, "Ready", "reason");
         if reason == "DuplicateInfraName" { Ok(()) } else { Err(reason) }
     });
     scene.proxy.reset_counts();
-    scene.cluster.kubectl_ok(&["delete", "cid", "younger", "-n", "end-twin", "--timeout=60s"]);
+    scene.cluster.kubectl_ok(&["delete", "cid", "younger", "-n", &scene.name, "--timeout=60s"]);
     assert_eq!(scene.proxy.write_ops(), [""; 0]);
     assert_all_there(&scene, &["a"]);
     scene.await_request("a", "Ready", "True");

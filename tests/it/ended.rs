@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::adoption::{create_bucket, create_provider, tag_bucket};
 use super::scene::{REGION, SOON, Scene, condition_is, said};
 use super::support::aws_state::{self, iam, s3};
-use super::support::{Call, block_on, eventually};
+use super::support::{Call, Schema, block_on, eventually};
 use super::written::taken;
 
 pub const DELETE: &str = "  deletionPolicy: Delete\n";
@@ -30,7 +30,12 @@ pub fn specify_brake(scene: &Scene, most: u32, more: &str) {
 
 /// A scene in which everything is Ready; from here on, calls are counted.
 pub fn ready(name: &str, more: &str, requests: &[&str]) -> Scene {
-    let mut scene = Scene::new(name);
+    ready_on(Schema::Rolecall, name, more, requests)
+}
+
+/// The same on either schema.
+pub fn ready_on(schema: Schema, name: &str, more: &str, requests: &[&str]) -> Scene {
+    let mut scene = Scene::on(schema, name);
     specify(&scene, more);
     for request in requests {
         scene.request(request);
@@ -47,7 +52,7 @@ pub fn delete(scene: &Scene) {
 }
 
 pub fn delete_request(scene: &Scene, request: &str) {
-    scene.cluster.kubectl_ok(&["delete", "credentialsrequest", request, "-n", &scene.name]);
+    scene.cluster.kubectl_ok(&["delete", "credentialsrequest", request, "-n", &scene.name, "--timeout=60s"]);
 }
 
 /// Patches the ClusterIdentity's spec, as someone does who wants it to go.

@@ -7,9 +7,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::adoption::{FIRST, SECOND, Signer};
-use super::scene::{SOON, Scene, said};
+use super::scene::{SOON, Scene, on_both_schemas, said};
 use super::support::issuer_front::IssuerFront;
-use super::support::{aws_state, block_on, eventually};
+use super::support::{Schema, aws_state, block_on, eventually};
+
+on_both_schemas! {
+    a_key_that_left_its_source_is_published_until_it_is_retired,
+    what_is_no_key_is_refused_and_nothing_of_the_issuer_begun,
+}
 
 /// The kids in keys.json, in order; none if there is none.
 fn published(scene: &Scene) -> Vec<String> {
@@ -52,10 +57,9 @@ fn identity(scene: &Scene, retire_after: &str) {
     scene.cluster.apply_ok(&yaml.replace("driftInterval: 2s", "driftInterval: 1h"));
 }
 
-#[test]
-fn a_key_that_left_its_source_is_published_until_it_is_retired() {
+fn a_key_that_left_its_source_is_published_until_it_is_retired(schema: Schema) {
     let (first, second) = (Signer::of(FIRST), Signer::of(SECOND));
-    let mut scene = Scene::new("keys-rotate");
+    let mut scene = Scene::on(schema, "keys-rotate");
     identity(&scene, "4s");
     scene.request("a");
     scene.start();
@@ -109,7 +113,8 @@ fn the_source_is_lost(scene: &Scene, key: &Signer) {
     scene.proxy.reset_counts();
     scene.cluster.kubectl_ok(&["delete", "secret", "signer", "-n", &scene.name]);
     let message = scene.await_condition("IssuerPublished", "False");
-    assert!(message.contains("Secret keys-rotate/signer, key key.pub: the Secret does not exist"), "{message}");
+    let says = format!("Secret {}/signer, key key.pub: the Secret does not exist", scene.name);
+    assert!(message.contains(&says), "{message}");
     scene.passes(3);
     let identity = scene.identity_object();
     assert_eq!(reason(&identity, "IssuerPublished"), "KeysRefused");
@@ -132,25 +137,25 @@ fn private_key() -> String {
     String::from_utf8(output.stdout).expect("PEM is text")
 }
 
-#[test]
-fn what_is_no_key_is_refused_and_nothing_of_the_issuer_begun() {
-    let mut scene = Scene::new("keys-bad");
+fn what_is_no_key_is_refused_and_nothing_of_the_issuer_begun(schema: Schema) {
+    let mut scene = Scene::on(schema, "keys-bad");
     scene.keys(&["junk, no key\n"]);
     scene.identity("");
     scene.request("a");
     scene.start();
     let private = private_key();
+    let source = format!("Secret {}/signer, key key.pub", scene.name);
     for (pem, says) in [
-        ("junk, no key\n", "Secret keys-bad/signer, key key.pub holds no PEM"),
-        (private.as_str(), "Secret keys-bad/signer, key key.pub holds a private key"),
-        (include_str!("../keys/ec.pub"), "Secret keys-bad/signer, key key.pub holds a public key that is not RSA"),
+        ("junk, no key\n", format!("{source} holds no PEM")),
+        (private.as_str(), format!("{source} holds a private key")),
+        (include_str!("../keys/ec.pub"), format!("{source} holds a public key that is not RSA")),
         // One bad key beside a good one: a set that is silently smaller would be worse.
-        (&[FIRST, include_str!("../keys/ec.pub")].concat(), "not RSA"),
+        (&[FIRST, include_str!("../keys/ec.pub")].concat(), "not RSA".to_owned()),
     ] {
         scene.keys(&[pem]);
-        eventually(SOON, says, || {
+        eventually(SOON, &says, || {
             let message = scene.await_condition("IssuerPublished", "False");
-            if message.contains(says) { Ok(()) } else { Err(message) }
+            if message.contains(&says) { Ok(()) } else { Err(message) }
         });
         // On the first round the roles are still being made.
         let identity = eventually(SOON, "Ready=False, Blocked", || {

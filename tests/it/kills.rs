@@ -22,7 +22,7 @@ fn seldom(scene: &Scene, more: &str) -> String {
 
 /// Runs each number once, in scenes side by side, each number in the scene that the one before it has left.
 #[allow(clippy::print_stderr, reason = "which of many runs it was that failed")]
-fn in_turns(numbers: u32, begin: fn(u32) -> Scene, run: fn(&mut Scene, u32)) {
+fn in_turns(numbers: u32, begin: impl Fn(u32) -> Scene + Copy + Send + 'static, run: fn(&mut Scene, u32)) {
     let lanes = (1..=SIDE_BY_SIDE).map(|lane| {
         thread::spawn(move || {
             let mut scene = begin(lane);

@@ -4,9 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::scene::{ACCOUNT, REGION, SOON, Scene, condition, condition_is, list_of, said};
+use super::scene::{ACCOUNT, REGION, SOON, Scene, condition, condition_is, list_of, on_both_schemas, said};
 use super::support::process::project_root;
-use super::support::{aws_state, eventually};
+use super::support::{Schema, aws_state, eventually};
+
+on_both_schemas! {
+    every_release_becomes_what_ccoctl_makes,
+    operators_installed_later_get_roles_or_a_reason,
+}
 
 const RELEASES: [&str; 8] = ["4.8", "4.10", "4.12", "4.14", "4.16", "4.18", "4.20", "4.22"];
 const NAMESPACE: &str = "releases";
@@ -20,12 +25,14 @@ struct Release {
 
 /// The documents of a file that are requests with a spec. Names are made unique, and Secrets go to namespaces of the
 /// release's own: the real ones belong to another test.
-fn read(file: &str) -> Release {
+fn read(schema: Schema, file: &str) -> Release {
     let path = project_root().join(format!("tests/releases/{file}.yaml"));
     let text = std::fs::read_to_string(&path).unwrap();
     let documents: Vec<Option<Value>> = serde_saphyr::from_multiple(&text).unwrap();
-    // Short, so that names which differ late in their 64 characters do.
-    let infra_name = format!("r{}", file.chars().filter(char::is_ascii_alphanumeric).take(3).collect::<String>());
+    // Short, so that names which differ late in their 64 characters do; and not the same on both control planes.
+    let initial = if schema == Schema::Rolecall { 'r' } else { 'o' };
+    let infra_name =
+        format!("{initial}{}", file.chars().filter(char::is_ascii_alphanumeric).take(3).collect::<String>());
     let mut requests = Vec::new();
     for (number, mut request) in documents.into_iter().flatten().enumerate() {
         if request["spec"].is_null() {
@@ -124,18 +131,15 @@ fn statement(entry: &Value) -> Value {
     statement
 }
 
-fn started(name: &str, releases: &[Release]) -> Scene {
-    let mut scene = Scene::new(name);
+fn started(schema: Schema, name: &str, releases: &[Release]) -> Scene {
+    let mut scene = Scene::on(schema, name);
+    let of_scene = format!("\"namespace\":\"{}\"", scene.name);
     let targets: Vec<Value> = releases.iter().flat_map(Release::targets).collect();
     scene.cluster.apply_ok(&list_of(&targets));
     let requests: Vec<Value> = releases.iter().flat_map(|release| release.requests.clone()).collect();
-    scene
-        .cluster
-        .apply_ok(&list_of(&requests).replace("\"namespace\":\"releases\"", &format!("\"namespace\":\"{name}\"")));
+    scene.cluster.apply_ok(&list_of(&requests).replace("\"namespace\":\"releases\"", &of_scene));
     let identities: Vec<Value> = releases.iter().map(Release::identity).collect();
-    scene
-        .cluster
-        .apply_ok(&list_of(&identities).replace("\"namespace\":\"releases\"", &format!("\"namespace\":\"{name}\"")));
+    scene.cluster.apply_ok(&list_of(&identities).replace("\"namespace\":\"releases\"", &of_scene));
     scene.start();
     scene
 }
@@ -148,17 +152,16 @@ fn await_ready(scene: &Scene, release: &Release, status: &str, reason: &str) {
     });
 }
 
-#[test]
-fn every_release_becomes_what_ccoctl_makes() {
-    let releases: Vec<Release> = RELEASES.iter().map(|release| read(release)).collect();
-    let scene = started(NAMESPACE, &releases);
+fn every_release_becomes_what_ccoctl_makes(schema: Schema) {
+    let releases: Vec<Release> = RELEASES.iter().map(|release| read(schema, release)).collect();
+    let scene = started(schema, NAMESPACE, &releases);
     for release in &releases {
         await_ready(&scene, release, "True", "Verified");
     }
     let mut made = 0;
     for release in &releases {
         let selector = format!("{LABEL}={}", release.infra_name);
-        let found = scene.cluster.get_json(&["credentialsrequests", "-n", NAMESPACE, "-l", &selector]);
+        let found = scene.cluster.get_json(&["credentialsrequests", "-n", &scene.name, "-l", &selector]);
         let found = found["items"].as_array().unwrap();
         assert_eq!(found.len(), release.requests.len());
         for request in found {
@@ -179,14 +182,13 @@ fn every_release_becomes_what_ccoctl_makes() {
     assert!(made > 50, "{made}");
 }
 
-#[test]
-fn operators_installed_later_get_roles_or_a_reason() {
-    let release = read("optional");
+fn operators_installed_later_get_roles_or_a_reason(schema: Schema) {
+    let release = read(schema, "optional");
     assert_eq!(release.requests.len(), 7);
-    let scene = started("optional", std::slice::from_ref(&release));
+    let scene = started(schema, "optional", std::slice::from_ref(&release));
     await_ready(&scene, &release, "False", "Blocked");
     let mut refused = Vec::new();
-    for request in scene.cluster.get_json(&["credentialsrequests", "-n", "optional"])["items"].as_array().unwrap() {
+    for request in scene.cluster.get_json(&["credentialsrequests", "-n", &scene.name])["items"].as_array().unwrap() {
         if condition_is(request, "Ready", "True").is_ok() {
             assert_role(&release.infra_name, request);
             continue;

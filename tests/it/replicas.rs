@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::scene::{SOON, Scene};
+use super::scene::{SOON, Scene, on_both_schemas};
 use super::support::api_proxy::Asked;
-use super::support::{ApiProxy, Call, Emulators, IssuerFront, Operator, Proxy, eventually};
+use super::support::{ApiProxy, Call, Emulators, IssuerFront, Operator, Proxy, Schema, eventually};
 use super::written::{assert_written_once, await_permissions, take_permissions};
+
+on_both_schemas! { a_leader_killed_in_its_first_run_is_followed_and_nothing_is_made_twice }
 
 /// A replica, with proxies of its own: what one does is told from what the other does.
 struct Replica {
@@ -52,7 +54,12 @@ impl Replica {
 
 /// The first leads, the second waits; there is nothing to serve yet.
 fn two(name: &str) -> (Scene, Replica, Replica) {
-    let scene = Scene::new(name);
+    two_on(Schema::Rolecall, name)
+}
+
+/// The same on either schema.
+fn two_on(schema: Schema, name: &str) -> (Scene, Replica, Replica) {
+    let scene = Scene::on(schema, name);
     let first = Replica::start(&scene, "first");
     first.await_lead();
     let second = Replica::start(&scene, "second");
@@ -108,15 +115,22 @@ fn the_one_who_waits_serves_its_health_and_touches_nothing() {
     assert_eq!((second.operator.http_get("/healthz").0, second.operator.http_get("/readyz").0), (200, 200));
     assert_eq!(second.aws.calls().len(), 0, "no call to AWS, not even a question");
     let asked: BTreeSet<String> = second.api.asked().iter().map(Asked::what).collect();
-    let wanted =
-        ["get leases", "list clusteridentities", "list credentialsrequests", "list upgradechecks"].map(str::to_owned);
-    assert_eq!(asked, BTreeSet::from(wanted));
+    // The schemas that statuses are cut to, and whether the kinds are there.
+    let wanted = [
+        "get cloudcredential.openshift.io",
+        "get leases",
+        "get rolecall.dev",
+        "list /openapi/v3",
+        "list clusteridentities",
+        "list credentialsrequests",
+        "list upgradechecks",
+    ];
+    assert_eq!(asked, BTreeSet::from(wanted.map(str::to_owned)));
     assert_written_once(&scene, &first.aws.calls());
 }
 
-#[test]
-fn a_leader_killed_in_its_first_run_is_followed_and_nothing_is_made_twice() {
-    let (scene, mut first, second) = two("followed");
+fn a_leader_killed_in_its_first_run_is_followed_and_nothing_is_made_twice(schema: Schema) {
+    let (scene, mut first, second) = two_on(schema, "followed");
     first.aws.on_write(4, first.operator.killer());
     begin(&scene);
     first.operator.wait_exit(SOON);

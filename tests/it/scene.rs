@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::controlplane::ControlPlane;
+use super::support::controlplane::{ControlPlane, Schema};
 use super::support::emulators::Emulators;
 use super::support::issuer_front::IssuerFront;
+use super::support::openshift_operator::FINALIZER;
 use super::support::operator::Operator;
 use super::support::proxy::Proxy;
 use super::support::{aws_state, eventually};
@@ -18,6 +19,19 @@ pub const SOON: Duration = Duration::from_mins(1);
 pub const REGION: &str = "eu-west-1";
 pub const ACCOUNT: &str = "123456789012";
 
+/// What the ClusterIdentity claims of what it has seen.
+pub const CLAIMS: [&str; 9] = [
+    "Ready",
+    "IssuerPublished",
+    "IssuerVerified",
+    "ProviderReady",
+    "RolesReady",
+    "SecretsReady",
+    "Drifted",
+    "OperatorPermissionsSufficient",
+    "SnapshotFresh",
+];
+
 /// A namespace with a ClusterIdentity of the same name, and an operator that serves it alone.
 pub struct Scene {
     pub cluster: &'static ControlPlane,
@@ -27,9 +41,19 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A namespace with signing keys in it; no ClusterIdentity, no operator yet.
+    /// A namespace with signing keys in it, on Rolecall's schema; no ClusterIdentity, no operator yet.
     pub fn new(name: &str) -> Self {
-        let cluster = ControlPlane::shared();
+        Self::on(Schema::Rolecall, name)
+    }
+
+    /// The same on either schema. Both control planes share what AWS is made of, so the scene's name is not the same on
+    /// both: see [`scene_name`].
+    pub fn on(schema: Schema, name: &str) -> Self {
+        Self::on_plane(ControlPlane::of(schema), &scene_name(schema, name))
+    }
+
+    /// The same on a control plane of the test's own, under just this name.
+    pub fn on_plane(cluster: &'static ControlPlane, name: &str) -> Self {
         cluster.install();
         cluster.ensure_namespace(name);
         let scene = Self { cluster, proxy: Proxy::start(Emulators::shared()), name: name.into(), operator: None };
@@ -57,7 +81,8 @@ impl Scene {
         assert_eq!(role.inline.keys().collect::<Vec<_>>(), [&name]);
         assert_eq!(role.inline[&name]["Statement"][0]["Action"][0], "s3:GetObject");
         let host = self.issuer_host();
-        let providers: Vec<String> = aws_state::provider_arns().into_iter().filter(|arn| arn.contains(&host)).collect();
+        let providers: Vec<String> =
+            aws_state::provider_arns().into_iter().filter(|arn| arn.ends_with(&format!("/{host}"))).collect();
         assert_eq!(providers, [self.provider_arn()]);
         let bucket = aws_state::bucket(&self.bucket()).unwrap();
         assert_eq!(bucket.objects.keys().collect::<Vec<_>>(), [".well-known/openid-configuration", "keys.json"]);
@@ -135,6 +160,48 @@ impl Scene {
         })
     }
 
+    /// The generation that a request's status speaks of. OpenShift's schema declares no such field: there it is in
+    /// `providerStatus`.
+    pub fn observed_generation(&self, request: &Value) -> Value {
+        match self.cluster.schema() {
+            Schema::Rolecall => request["status"]["observedGeneration"].clone(),
+            Schema::OpenShift => request["status"]["providerStatus"]["observedGeneration"].clone(),
+        }
+    }
+
+    /// Rolecall has written this value of `provisioned` into a status that was read. Beside OpenShift's operator the field
+    /// is that one's, which sets it to true for every request: Rolecall does not take it back.
+    #[track_caller]
+    pub fn assert_provisioned(&self, request: &Value, wanted: bool) {
+        let name = request["metadata"]["name"].as_str().expect("a name");
+        match self.cluster.schema() {
+            Schema::Rolecall => assert_eq!(request["status"]["provisioned"], wanted, "{name}"),
+            Schema::OpenShift => self.await_synced(name),
+        }
+    }
+
+    /// On OpenShift's schema: waits until OpenShift's operator has written all that it writes to a request.
+    #[track_caller]
+    pub fn await_synced(&self, request: &str) {
+        if self.cluster.schema() == Schema::Rolecall {
+            return;
+        }
+        eventually(SOON, &format!("{request} to be synced by OpenShift's operator"), || {
+            let object = self.request_object(request);
+            let status = &object["status"];
+            let finalizers = object["metadata"]["finalizers"].as_array();
+            let marked = finalizers.is_some_and(|finalizers| finalizers.contains(&json!(FINALIZER)));
+            let current = status["lastSyncGeneration"] == object["metadata"]["generation"];
+            if marked && current && status["provisioned"] == true { Ok(()) } else { Err(object.to_string()) }
+        });
+    }
+
+    /// Whether Rolecall writes upstream's conditions. Beside OpenShift's operator they are that one's, and Rolecall leaves
+    /// them as they are once the request carries its finalizer.
+    pub fn writes_upstream_conditions(&self) -> bool {
+        self.cluster.schema() == Schema::Rolecall
+    }
+
     /// Waits until so many more passes were made.
     pub fn await_passes(&self, more: f64) {
         let passes = || self.operator().metric("rolecall_passes_total").unwrap_or(0.0);
@@ -170,6 +237,34 @@ impl Scene {
         aws_state::role(&name).unwrap_or_else(|| panic!("role {name} does not exist"))
     }
 }
+
+/// The name of a scene on a schema: no test on the other has the same.
+pub fn scene_name(schema: Schema, name: &str) -> String {
+    match schema {
+        Schema::Rolecall => name.to_owned(),
+        Schema::OpenShift => format!("os-{name}"),
+    }
+}
+
+/// Makes tests of functions that take a [`Schema`]: `rolecall_schema::name` and `openshift_schema::name` for each.
+macro_rules! on_both_schemas {
+    ($($test:ident),+ $(,)?) => {
+        mod rolecall_schema {
+            $(#[test]
+            fn $test() {
+                super::$test($crate::support::Schema::Rolecall);
+            })+
+        }
+
+        mod openshift_schema {
+            $(#[test]
+            fn $test() {
+                super::$test($crate::support::Schema::OpenShift);
+            })+
+        }
+    };
+}
+pub(crate) use on_both_schemas;
 
 /// A request for a Secret `<name>-creds` in `target`.
 pub fn request_yaml(namespace: &str, name: &str, target: &str, action: &str) -> String {

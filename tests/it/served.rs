@@ -5,8 +5,15 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::model::{ACCOUNT, Document, Model, Rule, Served, Trouble, Visible, access_key};
-use super::scene::{SOON, Scene, condition, condition_is, said};
-use super::support::{IssuerFront, Operator, block_on, eventually};
+use super::scene::{SOON, Scene, condition, condition_is, on_both_schemas, said};
+use super::support::{IssuerFront, Operator, Schema, block_on, eventually};
+
+on_both_schemas! {
+    a_principal_that_comes_back_as_an_id_is_drift_where_it_is_ours_and_nothing_where_it_is_not,
+    a_principal_that_aws_does_not_know_yet_is_waited_for,
+    a_quota_is_named_and_stops_nothing_else,
+    late_reads_make_nothing_twice_and_are_no_drift,
+}
 
 /// A trust policy whose principal was deleted: IAM shows its id from then on.
 const TRUST_OF_DELETED: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"AROAEXAMPLEEXAMPLE123"},"Action":"sts:AssumeRole"}]}"#;
@@ -20,11 +27,11 @@ struct World {
 }
 
 impl World {
-    fn new(name: &str) -> Self {
+    fn new(schema: Schema, name: &str) -> Self {
         let model = Model::new(1);
         let served = block_on(model.serve());
         let front = IssuerFront::before(&served.url(), &[]);
-        let scene = Scene::new(name);
+        let scene = Scene::on(schema, name);
         scene.cluster.apply_ok(&scene.identity_yaml("").replace("driftInterval: 2s", "driftInterval: 1s"));
         World { scene, model, served, front }
     }
@@ -69,11 +76,10 @@ impl World {
     }
 }
 
-#[test]
-fn a_principal_that_comes_back_as_an_id_is_drift_where_it_is_ours_and_nothing_where_it_is_not() {
-    let mut world = World::new("by-id");
-    let theirs = "by-id-of-others";
-    world.model.put_role(ACCOUNT, theirs, TRUST_OF_DELETED, Visible::AtOnce);
+fn a_principal_that_comes_back_as_an_id_is_drift_where_it_is_ours_and_nothing_where_it_is_not(schema: Schema) {
+    let mut world = World::new(schema, "by-id");
+    let theirs = format!("{}-of-others", world.scene.name);
+    world.model.put_role(ACCOUNT, &theirs, TRUST_OF_DELETED, Visible::AtOnce);
     world.scene.request("a");
     world.start(&["--aws-settle-time", "1"]);
     world.await_ready(&["a"]);
@@ -95,14 +101,13 @@ fn a_principal_that_comes_back_as_an_id_is_drift_where_it_is_ours_and_nothing_wh
     let told = world.told("Drifted");
     assert!(told.len() == 1 && told[0].contains("trustPolicy") && told[0].contains("AROAEXAMPLE"), "{told:?}");
     assert_eq!((world.took("iam:UpdateAssumeRolePolicy"), world.model.counts().writes), (1, 1));
-    let role = world.model.role(ACCOUNT, theirs).expect("the role of others");
+    let role = world.model.role(ACCOUNT, &theirs).expect("the role of others");
     assert_eq!(role.trust.shown(false), Document::new(TRUST_OF_DELETED).shown(false));
 }
 
 /// A principal that AWS does not know yet: no person is needed, and nothing is given up.
-#[test]
-fn a_principal_that_aws_does_not_know_yet_is_waited_for() {
-    let mut world = World::new("unknown-yet");
+fn a_principal_that_aws_does_not_know_yet_is_waited_for(schema: Schema) {
+    let mut world = World::new(schema, "unknown-yet");
     let message = "Invalid principal in policy: \"FEDERATED\":\"arn:aws:iam::123456789012:oidc-provider/x\"";
     let refusal = Trouble::Refuse { status: 400, code: "MalformedPolicyDocument", message };
     world.model.add_rule(Rule::always("iam:CreateRole", refusal));
@@ -124,16 +129,16 @@ fn a_principal_that_aws_does_not_know_yet_is_waited_for() {
     assert_eq!((world.took("iam:CreateRole"), world.took("iam:PutRolePolicy")), (1, 1));
 }
 
-#[test]
-fn a_quota_is_named_and_stops_nothing_else() {
-    let mut world = World::new("quota");
+fn a_quota_is_named_and_stops_nothing_else(schema: Schema) {
+    let mut world = World::new(schema, "quota");
     world.scene.request("a");
     world.start(&["--aws-settle-time", "1"]);
     world.await_ready(&["a"]);
     world.model.set_quotas(ACCOUNT, |quotas| quotas.roles = 1);
     world.scene.request("b");
     let told = world.scene.await_request("b", "Ready", "False");
-    assert!(told.contains("iam:CreateRole on role quota-quota-b-creds met a quota: LimitExceeded"), "{told}");
+    let role = world.scene.role_name("b");
+    assert!(told.contains(&format!("iam:CreateRole on role {role} met a quota: LimitExceeded")), "{told}");
     assert!(told.contains("have it raised or remove what is not needed"), "{told}");
     assert_eq!(said(&world.scene.request_object("b"), "Ready", "reason"), "QuotaExceeded");
     eventually(SOON, "the ClusterIdentity to say so", || {
@@ -162,10 +167,9 @@ fn a_quota_is_named_and_stops_nothing_else() {
 }
 
 /// Reads that show for a while what was: as long as the operator allows for that, nothing is made twice or called drift.
-#[test]
-fn late_reads_make_nothing_twice_and_are_no_drift() {
+fn late_reads_make_nothing_twice_and_are_no_drift(schema: Schema) {
     const LAG: Duration = Duration::from_secs(3);
-    let mut world = World::new("late");
+    let mut world = World::new(schema, "late");
     for pattern in super::convergence::LAGGING {
         world.model.stale_reads(pattern, LAG);
     }

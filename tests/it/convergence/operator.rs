@@ -206,6 +206,7 @@ impl Operator {
             pre_grants: Vec::new(),
             refused_by_aws: BTreeMap::new(),
             granted_ahead: BTreeSet::new(),
+            provisioned: Vec::new(),
             keys: vec![KeySource { origin: "Secret signer".to_owned(), held: Ok(Held::Entry(PEM.into())) }],
             remembered_keys: stored.status.keys.clone(),
             requests: stored.wish.requests.clone(),

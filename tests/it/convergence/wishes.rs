@@ -52,6 +52,7 @@ pub fn request(name: &str, service_accounts: &[&str]) -> RequestInput {
         candidate_of: None,
         tombstone: false,
         claimed_by: None,
+        claim_in_doubt: false,
     }
 }
 

@@ -2,10 +2,12 @@
 
 use super::{assert_calls, assert_idle, await_kill_and_start, await_verified_pass, in_turns, seldom};
 use crate::ended::SETTLED;
-use crate::scene::{Scene, request_yaml};
+use crate::scene::{Scene, on_both_schemas, request_yaml};
 use crate::support::aws_state::{iam, s3};
-use crate::support::block_on;
+use crate::support::{Schema, block_on};
 use crate::written::assert_written_once;
+
+on_both_schemas! { a_first_run_survives_a_kill_after_any_call }
 
 /// What a run without a kill calls: a pass that makes everything, and one that finds everything true.
 const CALLS: [&str; 21] = [
@@ -33,14 +35,19 @@ const CALLS: [&str; 21] = [
 ];
 
 /// An operator that has nothing to do yet.
-fn begin(name: &str) -> Scene {
-    let mut scene = Scene::new(name);
+fn begin(schema: Schema, name: &str) -> Scene {
+    let mut scene = Scene::on(schema, name);
     scene.start_with(&SETTLED, &[]);
     scene
 }
 
 fn apply(scene: &Scene) {
     let request = request_yaml(&scene.name, "a", &scene.name, "s3:GetObject");
+    if scene.cluster.schema() == Schema::OpenShift {
+        // What its operator writes later on is news, and news has calls made that are not counted in `CALLS`.
+        scene.cluster.apply_ok(&request);
+        scene.await_synced("a");
+    }
     scene.cluster.apply_ok(&format!("{request}---\n{}", seldom(scene, "")));
 }
 
@@ -59,8 +66,9 @@ fn assert_complete(scene: &Scene) {
 fn begin_again(scene: &mut Scene) {
     scene.operator.as_mut().expect("an operator").kill9();
     let (namespace, role, bucket) = (scene.name.as_str(), scene.role_name("a"), scene.bucket());
-    scene.cluster.kubectl_ok(&["delete", "cid,credentialsrequest", "--all", "-n", namespace]);
-    scene.cluster.kubectl_ok(&["delete", "secret", "a-creds", "-n", namespace]);
+    scene.cluster.kubectl_ok(&["delete", "cid,credentialsrequest", "--all", "-n", namespace, "--timeout=60s"]);
+    // OpenShift's operator has deleted it with the request.
+    scene.cluster.kubectl_ok(&["delete", "secret", "a-creds", "-n", namespace, "--ignore-not-found"]);
     block_on(async {
         iam().delete_role_policy().role_name(&role).policy_name(&role).send().await.expect("DeleteRolePolicy");
         iam().delete_role().role_name(&role).send().await.expect("DeleteRole");
@@ -84,13 +92,12 @@ fn run_with_kill_after(scene: &mut Scene, n: u32) {
     begin_again(scene);
 }
 
-#[test]
-fn a_first_run_survives_a_kill_after_any_call() {
-    let calm = begin("firstcalm");
+fn a_first_run_survives_a_kill_after_any_call(schema: Schema) {
+    let calm = begin(schema, "firstcalm");
     apply(&calm);
     await_verified_pass(calm.operator());
     assert_calls(&calm, &CALLS);
     assert_complete(&calm);
     let calls = u32::try_from(CALLS.len()).expect("a number");
-    in_turns(calls, |lane| begin(&format!("firstkill{lane}")), run_with_kill_after);
+    in_turns(calls, move |lane| begin(schema, &format!("firstkill{lane}")), run_with_kill_after);
 }

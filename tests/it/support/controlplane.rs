@@ -12,17 +12,32 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
+use super::openshift_operator::OpenShiftOperator;
 use super::process::{Process, free_port, project_root, run_dir, tool};
+use super::runtime::block_on;
 
 /// The issuer of this cluster's service account tokens (`--service-account-issuer`).
 pub const SERVICE_ACCOUNT_ISSUER: &str = "https://issuer.test";
 
 const ADMIN_TOKEN: &str = "admin-token";
 
+/// Whose CRD for CredentialsRequests a control plane serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// Rolecall's own, from `crds/`: any Kubernetes cluster.
+    Rolecall,
+    /// OpenShift's, from `tests/openshift/`, with a stand-in for OpenShift's operator beside Rolecall.
+    OpenShift,
+}
+
 /// etcd and kube-apiserver, started.
 pub struct ControlPlane {
+    schema: Schema,
+    openshift_operator: OnceLock<OpenShiftOperator>,
     dir: PathBuf,
     url: String,
     ports: [u16; 3],
@@ -65,14 +80,28 @@ pub struct Write {
 }
 
 impl ControlPlane {
-    /// The one control plane of this test binary; starts it the first time (about 5 s).
+    /// The one control plane of this test binary with Rolecall's schema; starts it the first time (about 5 s).
     pub fn shared() -> &'static ControlPlane {
         static SHARED: OnceLock<ControlPlane> = OnceLock::new();
-        SHARED.get_or_init(|| ControlPlane::start("controlplane"))
+        SHARED.get_or_init(|| ControlPlane::start("controlplane", Schema::Rolecall))
+    }
+
+    /// The one control plane of this test binary with OpenShift's schema; starts it the first time (about 5 s).
+    pub fn openshift() -> &'static ControlPlane {
+        static SHARED: OnceLock<ControlPlane> = OnceLock::new();
+        SHARED.get_or_init(|| ControlPlane::start("controlplane-openshift", Schema::OpenShift))
+    }
+
+    /// The shared control plane with this schema.
+    pub fn of(schema: Schema) -> &'static ControlPlane {
+        match schema {
+            Schema::Rolecall => Self::shared(),
+            Schema::OpenShift => Self::openshift(),
+        }
     }
 
     /// A control plane of your own, to stop and start; `name` is that of its directory.
-    pub fn start(name: &str) -> ControlPlane {
+    pub fn start(name: &str, schema: Schema) -> ControlPlane {
         let dir = run_dir().join(name);
         fs::create_dir_all(&dir).expect("cannot create the control plane's directory");
         let file = |name: &str| dir.join(name).display().to_string();
@@ -87,6 +116,8 @@ impl ControlPlane {
         let admin_kubeconfig = dir.join("admin.kubeconfig");
         write(&admin_kubeconfig, &kubeconfig(&url, &dir.join("certificates/apiserver.crt"), ADMIN_TOKEN, "default"));
         let plane = ControlPlane {
+            schema,
+            openshift_operator: OnceLock::new(),
             dir,
             url,
             ports,
@@ -109,6 +140,14 @@ impl ControlPlane {
         static STARTS: AtomicU32 = AtomicU32::new(1);
         *self.servers() = start_servers(&self.dir, self.ports, STARTS.fetch_add(1, Ordering::Relaxed));
         self.wait_ready();
+    }
+
+    /// Ends both servers for good, and the stand-in for OpenShift's operator if there is one.
+    pub fn end(&self) {
+        if let Some(operator) = self.openshift_operator.get() {
+            operator.stop();
+        }
+        self.stop();
     }
 
     fn wait_ready(&self) {
@@ -135,16 +174,63 @@ impl ControlPlane {
         &self.admin_kubeconfig
     }
 
-    /// Applies the project's CRDs and the operator's ClusterRole, once for the test binary.
+    /// Applies the CRDs of the control plane's schema and the operator's ClusterRole, once for the test binary. With
+    /// OpenShift's schema it also starts the stand-in for OpenShift's operator.
     pub fn install(&self) {
         self.install.call_once(|| {
-            for (flag, path) in [("-k", "crds"), ("-f", "deploy/base/clusterrole.yaml")] {
-                let path = project_root().join(path);
-                assert!(path.exists(), "{} is missing: the control plane has nothing to install", path.display());
-                self.kubectl_ok(&["apply", "--server-side", "--force-conflicts", flag, &path.display().to_string()]);
+            self.apply_crds();
+            if self.schema == Schema::OpenShift {
+                let operator = OpenShiftOperator::start(self.client());
+                assert!(self.openshift_operator.set(operator).is_ok(), "it is started once");
             }
-            self.wait(30, &["--for=condition=Established", "crd", "--all"]);
         });
+    }
+
+    /// The same without the stand-in, which cannot parse what the tests of hostile objects make. For a control plane of
+    /// the test's own.
+    pub fn install_alone(&self) {
+        self.install.call_once(|| self.apply_crds());
+    }
+
+    fn apply_crds(&self) {
+        let crds: &[(&str, &str)] = match self.schema {
+            Schema::Rolecall => &[("-k", "crds")],
+            Schema::OpenShift => &[
+                ("-f", "crds/clusteridentities.rolecall.dev.yaml"),
+                ("-f", "crds/upgradechecks.rolecall.dev.yaml"),
+                ("-f", "tests/openshift"),
+            ],
+        };
+        for (flag, path) in crds.iter().chain(&[("-f", "deploy/base/clusterrole.yaml")]) {
+            let path = project_root().join(path);
+            assert!(path.exists(), "{} is missing: the control plane has nothing to install", path.display());
+            self.kubectl_ok(&["apply", "--server-side", "--force-conflicts", flag, &path.display().to_string()]);
+        }
+        self.wait(30, &["--for=condition=Established", "crd", "--all"]);
+    }
+
+    /// Whose CRD for CredentialsRequests it serves.
+    pub fn schema(&self) -> Schema {
+        self.schema
+    }
+
+    /// The stand-in for OpenShift's operator; panics with Rolecall's schema, beside which there is none.
+    #[track_caller]
+    pub fn openshift_operator(&self) -> &OpenShiftOperator {
+        self.openshift_operator.get().expect("a control plane with OpenShift's schema, installed")
+    }
+
+    /// A client of the API server, as admin: for what has to be quicker than `kubectl`.
+    pub fn client(&self) -> Client {
+        // kube wants a provider; an error means that there is one already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        block_on(async {
+            let kubeconfig = Kubeconfig::read_from(&self.admin_kubeconfig).expect("the kubeconfig was written");
+            let options = KubeConfigOptions::default();
+            let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a kubeconfig");
+            config.proxy_url = None;
+            Client::try_from(config).expect("a client")
+        })
     }
 
     /// Runs `kubectl` as admin.
@@ -167,6 +253,11 @@ impl ControlPlane {
     /// Applies manifests as a user does (`kubectl apply -f -`), as admin.
     pub fn apply(&self, yaml: &str) -> Run {
         run_kubectl(&self.admin_kubeconfig, &["apply", "--server-side=false", "-f", "-"], Some(yaml))
+    }
+
+    /// Creates an object as it stands (`kubectl create -f -`): an apply would keep a second copy in an annotation.
+    pub fn create(&self, manifest: &str) -> Run {
+        run_kubectl(&self.admin_kubeconfig, &["create", "--validate=false", "-f", "-"], Some(manifest))
     }
 
     /// Like [`apply`](Self::apply); panics when it fails.

@@ -13,7 +13,7 @@ use super::aws_state::{self, clients_of};
 use super::emulators::{ACCOUNT, Emulators};
 use super::operator::metric;
 use super::process::{Process, is_alive, run_dir};
-use super::{ControlPlane, Fault, IssuerFront, Kind, Proxy, block_on, eventually};
+use super::{ControlPlane, Fault, IssuerFront, Kind, Proxy, block_on, eventually, openshift_operator};
 
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[
     {"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}
@@ -272,6 +272,59 @@ fn the_control_plane_serves_and_audits() {
     assert_eq!(writes.len(), 1, "{writes:?}");
     assert_eq!((writes[0].verb.as_str(), writes[0].resource.as_str(), writes[0].code), ("create", "clusterroles", 403));
     assert!(plane.writes_by("another").is_empty());
+}
+
+#[test]
+fn the_stand_in_for_openshifts_operator_writes_what_is_its_own() {
+    let plane = ControlPlane::openshift();
+    plane.install();
+    let (beside, namespace) = (plane.openshift_operator(), "selftest-stand-in");
+    plane.ensure_namespace(namespace);
+    let secret = "{apiVersion: v1, kind: Secret, metadata: {name: a-creds, namespace: selftest-stand-in}}";
+    plane.apply_ok(secret);
+    plane.apply_ok(
+        "{apiVersion: cloudcredential.openshift.io/v1, kind: CredentialsRequest, metadata: {name: a, namespace: \
+         selftest-stand-in}, spec: {secretRef: {name: a-creds, namespace: selftest-stand-in}}}",
+    );
+    let request = || plane.get_json(&["credentialsrequest", "a", "-n", namespace]);
+    let await_writes = |wanted: usize| {
+        eventually(Duration::from_secs(30), &format!("{wanted} writes"), || match beside.writes_to(namespace, "a") {
+            made if made == wanted => Ok(request()),
+            made => Err(format!("{made}: {}", request())),
+        })
+    };
+    let object = await_writes(2);
+    assert_eq!(object["metadata"]["finalizers"], serde_json::json!([openshift_operator::FINALIZER]));
+    let mut fields: Vec<&String> = object["status"].as_object().expect("a status").keys().collect();
+    fields.sort();
+    assert_eq!(fields, ["lastSyncGeneration", "lastSyncTimestamp", "provisioned"]);
+    assert_eq!((&object["status"]["provisioned"], &object["status"]["lastSyncGeneration"]), (&true.into(), &1.into()));
+
+    // An hour is over; what others wrote meanwhile is kept.
+    let patch = r#"{"status":{"lastSyncTimestamp":"2026-01-02T03:04:05Z","providerStatus":{"any":1},
+        "conditions":[{"type":"Foreign","status":"True"}]}}"#;
+    plane.kubectl_ok(&[
+        "patch",
+        "credentialsrequest",
+        "a",
+        "-n",
+        namespace,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        patch,
+    ]);
+    let object = await_writes(3);
+    assert_ne!(object["status"]["lastSyncTimestamp"], "2026-01-02T03:04:05Z");
+    assert_eq!(object["status"]["providerStatus"]["any"], 1);
+    assert_eq!(object["status"]["conditions"][0]["type"], "Foreign");
+
+    plane.kubectl_ok(&["delete", "credentialsrequest", "a", "-n", namespace, "--timeout=60s"]);
+    assert!(!plane.kubectl(&["get", "secret", "a-creds", "-n", namespace]).success());
+    assert_eq!(beside.deletions_of(namespace, "a-creds"), 1);
+    assert_eq!(beside.writes_in(namespace), 4, "the last one took its finalizer away");
+    assert!(openshift_operator::minor_version("v4.18.3") > openshift_operator::minor_version("4.16.9"));
+    assert!(openshift_operator::minor_version("nonsense") < openshift_operator::minor_version("4.16.9"));
 }
 
 #[test]

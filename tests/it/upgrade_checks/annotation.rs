@@ -8,29 +8,10 @@ use super::*;
 
 const UPGRADEABLE_TO: &str = "cloudcredential.openshift.io/upgradeable-to";
 
-/// As OpenShift's API repository has the kind, as far as it matters.
-const CRD: &str = r#"{
-  "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-  "metadata": {"name": "cloudcredentials.operator.openshift.io"},
-  "spec": {
-    "group": "operator.openshift.io", "scope": "Cluster",
-    "names": {"kind": "CloudCredential", "listKind": "CloudCredentialList", "plural": "cloudcredentials", "singular": "cloudcredential"},
-    "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
-      "type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]
-  }
-}"#;
-
-/// Likewise the kind that says which cluster this is.
-const AUTHENTICATION_CRD: &str = r#"{
-  "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-  "metadata": {"name": "authentications.config.openshift.io"},
-  "spec": {
-    "group": "config.openshift.io", "scope": "Cluster",
-    "names": {"kind": "Authentication", "listKind": "AuthenticationList", "plural": "authentications", "singular": "authentication"},
-    "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
-      "type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]
-  }
-}"#;
+/// As OpenShift's API repository has the kinds, as far as they matter: what the annotation is on, and what says which cluster
+/// this is.
+const CRD: &str = include_str!("../../openshift/cloudcredentials.yaml");
+const AUTHENTICATION_CRD: &str = include_str!("../../openshift/authentications.yaml");
 
 fn is_the_cluster_of(scene: &Scene, issuer: &str) {
     let object = json!({"apiVersion": "config.openshift.io/v1", "kind": "Authentication", "metadata": {"name": "cluster"}, "spec": {"serviceAccountIssuer": issuer}});

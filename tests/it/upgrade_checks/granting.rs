@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 
 use super::*;
 
+on_both_schemas! { the_next_release_is_judged_granted_ahead_and_upgraded_to }
+
 const EBS: &str = "aws-ebs-csi-driver-operator";
 
-#[test]
-fn the_next_release_is_judged_granted_ahead_and_upgraded_to() {
-    let scene = cluster_at("upgrade", "4.16", "");
+fn the_next_release_is_judged_granted_ahead_and_upgraded_to(schema: Schema) {
+    let scene = cluster_on(schema, "upgrade", "4.16", "");
+    let name = &scene.name;
     // Something that only the release in force asks for: it has to stay until the upgrade.
-    let mut old = requests("upgrade", "4.16");
+    let mut old = requests(name, "4.16");
     let machine_api = old.iter_mut().find(|request| request["metadata"]["name"] == MACHINE_API).unwrap();
     machine_api["spec"]["providerSpec"]["statementEntries"][0]["action"]
         .as_array_mut()
@@ -25,22 +27,23 @@ fn the_next_release_is_judged_granted_ahead_and_upgraded_to() {
     });
     scene.await_condition("Ready", "True");
 
-    config_map(&scene, "next", &manifests("upgrade", "4.18"));
+    config_map(&scene, "next", &manifests(name, "4.18"));
     scene.proxy.reset_counts();
     scene.cluster.apply_ok(&check(&scene, "to-4-18", from_map("next"), json!({})).to_string());
     let message = await_check(&scene, "to-4-18", "UpgradeReady", "False");
-    assert!(message.contains("upgrade-machine-api/aws-cloud-credentials: kms:ReEncrypt*"), "{message}");
+    let of_machine_api = format!("{name}-machine-api/aws-cloud-credentials");
+    assert!(message.contains(&format!("{of_machine_api}: kms:ReEncrypt*")), "{message}");
     let judged = object(&scene, "to-4-18");
     assert_eq!(said(&judged, "UpgradeReady", "reason"), "PermissionsMissing");
     assert_eq!(
         judged["status"]["summary"],
         json!({"covered": 5, "missing": 1, "newRoles": 0, "trust": 0, "conditional": 0, "indeterminate": 0, "retired": 0})
     );
-    let of_machine_api = component(&judged, "machine-api/aws-cloud-credentials");
-    assert_eq!(of_machine_api["verdict"], "Missing");
-    assert_eq!(of_machine_api["role"], role);
-    assert_eq!(of_machine_api["missing"][0]["actions"], json!(["kms:ReEncrypt*"]));
-    assert_eq!(of_machine_api["surplus"][0]["actions"], json!(["ec2:Obsolete"]));
+    let machine_api = component(&judged, "machine-api/aws-cloud-credentials");
+    assert_eq!(machine_api["verdict"], "Missing");
+    assert_eq!(machine_api["role"], role);
+    assert_eq!(machine_api["missing"][0]["actions"], json!(["kms:ReEncrypt*"]));
+    assert_eq!(machine_api["surplus"][0]["actions"], json!(["ec2:Obsolete"]));
     assert_eq!(judged["status"]["release"]["requests"], 6);
     assert_eq!(judged["status"]["release"]["source"], "ConfigMap next");
     scene.await_passes(2.0);
@@ -48,7 +51,7 @@ fn the_next_release_is_judged_granted_ahead_and_upgraded_to() {
 
     patch(&scene, "to-4-18", json!({"action": "PreGrant"}));
     await_check(&scene, "to-4-18", "UpgradeReady", "True");
-    let new = requests("upgrade", "4.18");
+    let new = requests(name, "4.18");
     let entries = |request: &Value| permissions(&request["spec"]["providerSpec"]["statementEntries"]);
     let union: BTreeSet<String> = entries(&in_force).union(&entries(find(&new, MACHINE_API))).cloned().collect();
     let live = aws_state::role(&role).unwrap();
@@ -56,9 +59,9 @@ fn the_next_release_is_judged_granted_ahead_and_upgraded_to() {
     assert_eq!((live.inline.len(), live.attached.len()), (1, 0));
     assert_eq!(scene.proxy.write_ops(), ["iam:PutRolePolicy"], "one role grants more");
     let message = await_check(&scene, "to-4-18", "PreGranted", "True");
-    assert!(message.contains("upgrade-machine-api/aws-cloud-credentials"), "{message}");
+    assert!(message.contains(&of_machine_api), "{message}");
     let message = scene.await_condition("PreGranted", "True");
-    assert!(message.ends_with("upgrade-machine-api/aws-cloud-credentials (UpgradeCheck upgrade/to-4-18)"), "{message}");
+    assert!(message.ends_with(&format!("{of_machine_api} (UpgradeCheck {name}/to-4-18)")), "{message}");
     scene.await_condition("Ready", "True");
     let request = scene.request_object(MACHINE_API);
     assert!(request["status"]["providerStatus"]["surplus"].is_null(), "a check asks for it: {}", request["status"]);
@@ -81,7 +84,7 @@ fn the_next_release_is_judged_granted_ahead_and_upgraded_to() {
     });
     // Not only the actions: roles, trust and tags are what 4.18 alone comes to.
     for request in &new {
-        releases::assert_role("upgrade", request);
+        releases::assert_role(name, request);
     }
 }
 

@@ -11,15 +11,15 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::releases;
-use super::scene::{SOON, Scene, condition_is, list_of, said};
+use super::scene::{SOON, Scene, condition_is, list_of, on_both_schemas, said};
 use super::support::process::project_root;
-use super::support::{aws_state, eventually};
+use super::support::{Schema, aws_state, eventually};
 
 /// The default cluster's components, by the name of their request.
 const MACHINE_API: &str = "openshift-machine-api-aws";
 
 /// A release's manifests; the Secrets' namespaces are the scene's own.
-fn manifests(scene: &str, release: &str) -> String {
+pub fn manifests(scene: &str, release: &str) -> String {
     let text = std::fs::read_to_string(project_root().join(format!("tests/releases/{release}.yaml"))).unwrap();
     text.replace("namespace: openshift-", &format!("namespace: {scene}-"))
 }
@@ -40,8 +40,13 @@ fn requests(scene: &str, release: &str) -> Vec<Value> {
 
 /// A cluster at a release, with an operator that serves it, and everything ready.
 fn cluster_at(name: &str, release: &str, more: &str) -> Scene {
-    let mut scene = Scene::new(name);
-    let requests = requests(name, release);
+    cluster_on(Schema::Rolecall, name, release, more)
+}
+
+/// The same on either schema.
+pub fn cluster_on(schema: Schema, name: &str, release: &str, more: &str) -> Scene {
+    let mut scene = Scene::on(schema, name);
+    let requests = requests(&scene.name, release);
     let namespaces: BTreeSet<&str> =
         requests.iter().map(|request| request["spec"]["secretRef"]["namespace"].as_str().unwrap()).collect();
     for namespace in namespaces {
@@ -55,7 +60,7 @@ fn cluster_at(name: &str, release: &str, more: &str) -> Scene {
 }
 
 /// Puts a release's manifests into a ConfigMap, as `oc adm release extract` writes them: one entry a file.
-fn config_map(scene: &Scene, name: &str, manifests: &str) {
+pub fn config_map(scene: &Scene, name: &str, manifests: &str) {
     let map = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": name, "namespace": scene.name, "labels": {"rolecall.dev/release": "next"}},
@@ -68,7 +73,7 @@ fn config_map(scene: &Scene, name: &str, manifests: &str) {
 }
 
 /// An UpgradeCheck of the scene; `more` is merged into the spec.
-fn check(scene: &Scene, name: &str, release: Value, more: Value) -> Value {
+pub fn check(scene: &Scene, name: &str, release: Value, more: Value) -> Value {
     let mut spec = json!({"clusterIdentityRef": {"name": scene.name}, "release": release});
     spec["release"]["version"] = json!("4.18.3");
     for (key, value) in more.as_object().into_iter().flatten() {
@@ -81,23 +86,23 @@ fn check(scene: &Scene, name: &str, release: Value, more: Value) -> Value {
     })
 }
 
-fn from_map(name: &str) -> Value {
+pub fn from_map(name: &str) -> Value {
     json!({"configMapRefs": [{"name": name}]})
 }
 
-fn object(scene: &Scene, name: &str) -> Value {
+pub fn object(scene: &Scene, name: &str) -> Value {
     scene.cluster.get_json(&["upgradecheck", name, "-n", &scene.name])
 }
 
 /// Waits until a condition of a check has a status; its message.
-fn await_check(scene: &Scene, name: &str, type_: &str, status: &str) -> String {
+pub fn await_check(scene: &Scene, name: &str, type_: &str, status: &str) -> String {
     eventually(SOON, &format!("{type_}={status} of {}/{name}", scene.name), || {
         condition_is(&object(scene, name), type_, status)
     })
 }
 
 /// Waits until a condition of a check has a reason; its message.
-fn await_reason(scene: &Scene, name: &str, type_: &str, reason: &str) -> String {
+pub fn await_reason(scene: &Scene, name: &str, type_: &str, reason: &str) -> String {
     eventually(SOON, &format!("{type_} of {}/{name} for {reason}", scene.name), || {
         let object = object(scene, name);
         if said(&object, type_, "reason") == reason {
@@ -108,12 +113,12 @@ fn await_reason(scene: &Scene, name: &str, type_: &str, reason: &str) -> String 
     })
 }
 
-fn patch(scene: &Scene, name: &str, spec: Value) {
+pub fn patch(scene: &Scene, name: &str, spec: Value) {
     let patch = json!({"spec": spec}).to_string();
     scene.cluster.kubectl_ok(&["patch", "upc", name, "-n", &scene.name, "--type=merge", "-p", &patch]);
 }
 
-fn patch_identity(scene: &Scene, spec: Value) {
+pub fn patch_identity(scene: &Scene, spec: Value) {
     let patch = json!({"spec": spec}).to_string();
     scene.cluster.kubectl_ok(&["patch", "cid", &scene.name, "-n", &scene.name, "--type=merge", "-p", &patch]);
 }

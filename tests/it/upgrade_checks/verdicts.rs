@@ -7,6 +7,8 @@ use crate::obstacles::{attach_policy, detach_policy};
 use crate::support::aws_state::iam;
 use crate::support::{Emulators, Fault, Kind, block_on};
 
+on_both_schemas! { surplus_is_reported_and_left_alone }
+
 #[test]
 fn live_roles_that_lose_a_permission_turn_the_verdict() {
     let scene = cluster_at("upturn", "4.16", "");
@@ -82,10 +84,9 @@ fn inclusion_is_the_clusters() {
     assert_eq!((&summary["covered"], &summary["retired"]), (&json!(3), &json!(3)), "{summary}");
 }
 
-#[test]
-fn surplus_is_reported_and_left_alone() {
-    let scene = cluster_at("upsurplus", "4.16", "");
-    let role = role_of(&scene, find(&requests("upsurplus", "4.16"), MACHINE_API));
+fn surplus_is_reported_and_left_alone(schema: Schema) {
+    let scene = cluster_on(schema, "upsurplus", "4.16", "");
+    let role = role_of(&scene, find(&requests(&scene.name, "4.16"), MACHINE_API));
     let policy = json!({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": ["ec2:RunInstances", "s3:ListBucket"], "Resource": "*"},
     ]});

@@ -15,7 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::outcome::{Outcome, fault_reason};
-use super::watch_health::WatchHealth;
+use super::watch_health::{MOST_NAMED, WatchHealth};
 use crate::aws::meter::Meter;
 use crate::kubernetes::served::{ServedSchemas, StatusKind};
 use crate::observed::FaultClass;
@@ -58,9 +58,6 @@ struct StatusErrorLabel {
     crd: &'static str,
     reason: &'static str,
 }
-
-/// How many unreadable objects have a series of their own: whoever may create objects can make any number of them.
-const MOST_NAMED: usize = 20;
 
 /// What is known of watches and statuses, as metrics.
 #[derive(Default)]

@@ -432,7 +432,7 @@ async fn look_and_act(
     gather::refuse_other_account(identity, &session.account.id).map_err(Outcome::Refused)?;
     let inputs = gather::inputs(identity, &session.account.id, keys, inputs, now);
     let refused_by_aws = shared.refused_by_aws(identity);
-    let provisioned = shared.provisioned(identity, inputs.provisioned.clone());
+    let provisioned = shared.no_longer_asked_for(&inputs);
     let inputs = Inputs { pre_grants: checks::pre_grants(checks, identity), refused_by_aws, provisioned, ..inputs };
     let desired = desire_within_quota(shared, &session, inputs).await.map_err(Outcome::Refused)?;
     let prior = gather::prior(identity, &requests.objects);

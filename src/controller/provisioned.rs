@@ -9,10 +9,10 @@ use super::pass::Shared;
 use crate::api::ClusterIdentity;
 use crate::api::cluster_identity::{DeletionPolicy, ManagementPolicy, RetainedSecretStatus};
 use crate::apply::Evidence;
-use crate::desired::Desired;
 use crate::desired::request::RequestId;
 use crate::desired::retained::{ProvisionedSecret, RetainedSecret};
 use crate::desired::secret::SecretKey;
+use crate::desired::{Desired, Inputs, RequestInput};
 use crate::plan::Subject;
 
 /// A Secret that is kept, as the status remembers it.
@@ -42,23 +42,27 @@ pub fn from_status(remembered: &RetainedSecretStatus) -> Option<ProvisionedSecre
 }
 
 impl Shared {
-    /// What was provisioned for a ClusterIdentity, and what its status remembers beside that.
-    pub fn provisioned(
-        &self,
-        identity: &ClusterIdentity,
-        remembered: Vec<ProvisionedSecret>,
-    ) -> Vec<ProvisionedSecret> {
+    /// What was provisioned for a ClusterIdentity, by this process or as its status remembers (`inputs.provisioned`), and is asked
+    /// for by no request in force.
+    pub fn no_longer_asked_for(&self, inputs: &Inputs) -> Vec<ProvisionedSecret> {
+        let of_own = |request: &RequestInput| match &request.spec {
+            Ok(spec) if request.candidate_of.is_none() => spec.secret_ref.key(),
+            _ => None,
+        };
+        let own: BTreeSet<SecretKey> = inputs.requests.iter().filter_map(of_own).collect();
         let all = self.provisioned.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all.get(&full_name(identity));
+        let known = all.get(&inputs.identity);
         let is_known = |secret: &ProvisionedSecret| known.is_some_and(|known| known.contains_key(&secret.key));
-        let remembered = remembered.into_iter().filter(|secret| !is_known(secret));
-        let mut provisioned: Vec<ProvisionedSecret> =
-            remembered.chain(known.into_iter().flat_map(BTreeMap::values).cloned()).collect();
+        let remembered = inputs.provisioned.iter().filter(|secret| !is_known(secret));
+        let every = remembered.chain(known.into_iter().flat_map(BTreeMap::values));
+        let mut gone: Vec<ProvisionedSecret> = every.filter(|secret| !own.contains(&secret.key)).cloned().collect();
         drop(all);
-        // What another ClusterIdentity's request asks for by now is handed over.
-        let asked = self.stores.secrets_asked_for();
-        provisioned.retain(|secret| !asked.contains(&secret.key));
-        provisioned
+        // What another ClusterIdentity's request asks for by now is handed over. Only then are all requests walked over.
+        if !gone.is_empty() {
+            let asked = self.stores.secrets_asked_for();
+            gone.retain(|secret| !asked.contains(&secret.key));
+        }
+        gone
     }
 
     /// Remembers what is provisioned, and forgets what neither a request nor a role that is kept has any use for.
@@ -75,7 +79,10 @@ impl Shared {
         known.retain(|key, _| in_use.contains(key));
         for (id, wanted) in desired.wanted() {
             let Some(secret) = &wanted.secret else { continue };
-            if evidence.plan().is_true(&Subject::Secret(id.clone())) {
+            let is_same = |known: &ProvisionedSecret| {
+                known.request == *id && known.role_arn == wanted.role.arn && known.token_path == wanted.read.token_path
+            };
+            if !known.get(&secret.key).is_some_and(is_same) && evidence.plan().is_true(&Subject::Secret(id.clone())) {
                 let provisioned = ProvisionedSecret {
                     key: secret.key.clone(),
                     request: id.clone(),

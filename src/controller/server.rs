@@ -11,7 +11,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::metrics::Metrics;
-use super::watch_health::WatchHealth;
+use super::watch_health::{MOST_NAMED, WatchHealth};
 use crate::kubernetes::served::ServedSchemas;
 
 /// What the process is doing, for `/readyz`.
@@ -21,9 +21,6 @@ pub struct Readiness {
     health: WatchHealth,
     schemas: Arc<ServedSchemas>,
 }
-
-/// How many unreadable objects `/readyz` names; the rest is counted.
-const MOST_NAMED: usize = 20;
 
 impl Readiness {
     /// Not ready yet.

@@ -111,6 +111,10 @@ impl std::fmt::Display for LostWatch {
     }
 }
 
+/// How many unreadable objects of a watch `/readyz` and the metrics name, the rest being counted: whoever may create objects can
+/// make any number of them.
+pub const MOST_NAMED: usize = 20;
+
 /// An object that a watch cannot decode, or of which a part cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnreadableObject {

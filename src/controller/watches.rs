@@ -113,11 +113,7 @@ impl Stores {
         let in_force = requests.iter().filter_map(|request| request.0.as_ref().ok()).filter(|request| {
             request.metadata.deletion_timestamp.is_none() && !request.labels().contains_key(RELEASE_LABEL)
         });
-        let secret = |request: &CredentialsRequest| {
-            let of = &request.spec.secret_ref;
-            Some(SecretKey { namespace: of.namespace.clone()?, name: of.name.clone()? })
-        };
-        in_force.filter_map(secret).collect()
+        in_force.filter_map(|request| request.spec.secret_ref.key()).collect()
     }
 
     /// Whether a namespace is there and stays.

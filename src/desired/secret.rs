@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::names::fingerprint_of;
+use crate::api::credentials_request::ObjectReference;
 
 /// The key of the Secret's data that holds the profile.
 pub const CREDENTIALS_KEY: &str = "credentials";
@@ -30,6 +31,13 @@ pub struct SecretKey {
 impl std::fmt::Display for SecretKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl ObjectReference {
+    /// The Secret that a request's `secretRef` names, if it names one.
+    pub fn key(&self) -> Option<SecretKey> {
+        Some(SecretKey { namespace: self.namespace.clone()?, name: self.name.clone()? })
     }
 }
 

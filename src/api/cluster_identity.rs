@@ -1,13 +1,19 @@
 //! ClusterIdentity: the AWS identity of one OpenShift cluster.
 
+mod status;
+
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::GoDuration;
+pub use status::*;
+
+/// CEL for a ClusterIdentity of whose issuer nothing was made or verified, so that a slip can be corrected.
+const NOTHING_MADE: &str = "!has(oldSelf.status) || (!has(oldSelf.status.begunBucket) && (!has(oldSelf.status.verified) || size(oldSelf.status.verified) == 0))";
 
 /// The wanted AWS identity of one OpenShift cluster.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -21,6 +27,8 @@ use super::GoDuration;
     status = "ClusterIdentityStatus",
     derive = "PartialEq",
     doc = "ClusterIdentity is the AWS identity of one OpenShift cluster: its issuer, its IAM roles and its credentials Secrets.",
+    validation = Rule::new(format!("self.spec.region == oldSelf.spec.region || {NOTHING_MADE}")).message("region is immutable once anything of the issuer was made or verified: the issuer URL is made of it").field_path(".spec.region"),
+    validation = Rule::new(format!("(has(self.spec.issuer.bucket) == has(oldSelf.spec.issuer.bucket) && (!has(self.spec.issuer.bucket) || self.spec.issuer.bucket == oldSelf.spec.issuer.bucket)) || {NOTHING_MADE}")).message("issuer.bucket is immutable once anything of the issuer was made or verified: the issuer URL is made of it").field_path(".spec.issuer.bucket"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Drifted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Drifted\")].status"),
     printcolumn(name = "Roles", type_ = "string", json_path = ".status.roles.summary"),
@@ -35,9 +43,8 @@ pub struct ClusterIdentitySpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("infraName is immutable: every AWS name is made of it"))]
     pub infra_name: String,
 
-    /// AWS region of the issuer bucket. Immutable.
+    /// AWS region of the issuer bucket. Immutable once anything of the issuer was made or verified.
     #[schemars(length(min = 1, max = 32), regex(pattern = "^[a-z]{2,4}(-[a-z]+)+-[0-9]+$"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("region is immutable: the issuer URL is made of it"))]
     pub region: String,
 
     /// Which AWS account to act in.
@@ -68,7 +75,8 @@ pub struct ClusterIdentitySpec {
     pub adoption: Adoption,
 
     /// What becomes of roles and Secrets that no request asks for any more, and of everything when this object is
-    /// deleted. `Retain` leaves them and says so; `Delete` removes what carries this cluster's mark.
+    /// deleted. `Retain` leaves them and says so; `Delete` removes what carries Rolecall's own mark of this ClusterIdentity, within
+    /// `guardrails`.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
@@ -107,10 +115,9 @@ pub struct AwsAccount {
 
 /// The issuer of the cluster's service-account tokens.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("has(self.bucket) == has(oldSelf.bucket) && (!has(self.bucket) || self.bucket == oldSelf.bucket)").message("issuer.bucket is immutable: the issuer URL is made of it"))]
 #[serde(rename_all = "camelCase")]
 pub struct Issuer {
-    /// The S3 bucket that holds the public documents.
+    /// The S3 bucket that holds the public documents. Immutable once anything of the issuer was made or verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<Bucket>,
 
@@ -274,11 +281,25 @@ pub struct Guardrails {
     #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
     pub allowed_secret_namespaces: Vec<String>,
 
-    /// A brake on `deletionPolicy: Delete`: when more roles than this are left over at once, none is deleted and status
-    /// says so. It does not hold the deletion of the ClusterIdentity itself.
+    /// How long a component must be left over, in every complete look at the account and the requests, before its role and
+    /// Secret are deleted (`15m`; at most 168h). The wait begins anew when Rolecall has not looked for three intervals.
+    #[serde(default = "default_deletion_delay")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('168h')").message("deletionDelay must be between 0s and 168h"))]
+    pub deletion_delay: GoDuration,
+
+    /// How many components may be deleted within any hour. When more are left over than may go, none is deleted until
+    /// `rolecall.dev/confirm-deletion` names them or this number is raised. It does not hold the deletion of the ClusterIdentity
+    /// itself.
     #[serde(default = "default_max_deletions")]
     #[schemars(range(min = 0, max = 10000))]
-    pub max_deletions_per_pass: u32,
+    pub max_deletions: u32,
+
+    /// A component whose role was used within this time is not deleted (`24h`; at most 2160h; `0s` switches it off). AWS tells
+    /// the use of a role (`RoleLastUsed`) up to some four hours late, so a role that is younger than five hours and has no known
+    /// use counts as used, and so does every role of an account in which no use is known at all.
+    #[serde(default = "default_in_use_window")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('2160h')").message("inUseWindow must be between 0s and 2160h"))]
+    pub in_use_window: GoDuration,
 }
 
 impl Default for Guardrails {
@@ -286,13 +307,23 @@ impl Default for Guardrails {
         Self {
             denied_actions: default_denied_actions(),
             allowed_secret_namespaces: default_secret_namespaces(),
-            max_deletions_per_pass: default_max_deletions(),
+            deletion_delay: default_deletion_delay(),
+            max_deletions: default_max_deletions(),
+            in_use_window: default_in_use_window(),
         }
     }
 }
 
 const fn default_max_deletions() -> u32 {
     3
+}
+
+fn default_deletion_delay() -> GoDuration {
+    GoDuration::from_secs(15 * 60)
+}
+
+fn default_in_use_window() -> GoDuration {
+    GoDuration::from_secs(24 * 3600)
 }
 
 fn default_denied_actions() -> Vec<String> {
@@ -314,6 +345,9 @@ pub struct RequestSelection {
     /// Their labels; by default any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
+    /// Whether it is right that no request is selected. Otherwise `Ready` is False then (`NothingSelected`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_empty: bool,
 }
 
 /// Whether changes are made.
@@ -344,141 +378,4 @@ pub enum DeletionPolicy {
     Retain,
     /// Delete it when it carries this cluster's mark.
     Delete,
-}
-
-/// What Rolecall found and did.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ClusterIdentityStatus {
-    /// The generation that this status speaks of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// The issuer URL, as it stands in tokens (`iss`).
-    #[serde(default, rename = "issuerURL", skip_serializing_if = "Option::is_none")]
-    pub issuer_url: Option<String>,
-    /// ARN of the IAM OIDC provider.
-    #[serde(default, rename = "providerARN", skip_serializing_if = "Option::is_none")]
-    pub provider_arn: Option<String>,
-    /// How many roles.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub roles: Option<RoleCounts>,
-    /// The published signing keys.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kid"]))]
-    pub keys: Vec<PublishedKey>,
-    /// In `Observe`: what `Enforce` would do.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub pending_changes: Vec<PendingChange>,
-    /// The fields that differ from what was last made true.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub drift: Vec<DriftEntry>,
-    /// Fingerprints of what was last seen to be true; they tell drift from a change of the spec.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub verified: BTreeMap<String, String>,
-    /// Fingerprint of an issuer bucket that was about to be created, until it was seen to be right: a bucket of that name
-    /// with neither a tag nor an object is what a crash has left, and ours.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begun_bucket: Option<String>,
-    /// When everything was last seen to be true after a change of this status. A pass that finds nothing new writes
-    /// nothing; the metric `rolecall_last_verified_timestamp_seconds` has every pass.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("format" = "date-time"))]
-    pub last_verified_time: Option<String>,
-    /// When something in AWS was last changed. Another replica that takes over knows by it that reads may not show that yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("format" = "date-time"))]
-    pub last_changed_time: Option<String>,
-    /// Roles that UpgradeChecks have made for components that no request in force asks for yet. Once no check asks for them
-    /// either, they grant nothing any more, whatever `deletionPolicy` says.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
-    pub granted_ahead: Vec<String>,
-    /// With `deletionPolicy: Retain`: the Secrets of requests that are gone while their roles are kept. OpenShift's own operator
-    /// deletes a request's Secret with the request; Rolecall puts it back as long as the role is there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["secret"]))]
-    pub retained_secrets: Vec<RetainedSecretStatus>,
-    /// What is true of the cluster's identity.
-    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::conditions::stored")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-}
-
-/// A Secret that is kept although its request is gone.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(!default)]
-pub struct RetainedSecretStatus {
-    /// `namespace/name` of the Secret.
-    pub secret: String,
-    /// `namespace/name` of the request that is gone.
-    pub credentials_request: String,
-    /// ARN of the role that the Secret names.
-    #[serde(rename = "roleARN")]
-    pub role_arn: String,
-    /// Path of the service-account token that the Secret names.
-    pub cloud_token_path: String,
-}
-
-/// How many roles.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(!default)]
-pub struct RoleCounts {
-    /// Asked for by requests that are in order.
-    pub desired: i32,
-    /// Seen to be right.
-    pub ready: i32,
-    /// Changed by someone else.
-    pub drifted: i32,
-    /// Ours by their mark, and asked for by no request.
-    #[serde(default)]
-    pub orphaned: i32,
-    /// `ready/desired`, for the printer column.
-    pub summary: String,
-}
-
-/// A public signing key that is published.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(!default)]
-pub struct PublishedKey {
-    /// Unpadded base64url of the SHA-256 over the key's SPKI in DER, as kube-apiserver computes it.
-    pub kid: String,
-    /// The RSA modulus, unpadded base64url.
-    pub n: String,
-    /// The RSA exponent, unpadded base64url.
-    pub e: String,
-    /// When the key left its source; it stays published until `retireKeysAfter` has passed since.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("format" = "date-time"))]
-    pub retiring_since: Option<String>,
-}
-
-/// A change that `Enforce` would make.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(!default)]
-pub struct PendingChange {
-    /// The call: `CreateRole`, `PutInlinePolicy`, …
-    pub action: String,
-    /// What it would be made on.
-    pub target: String,
-    /// Why.
-    pub why: String,
-}
-
-/// A field that differs from what was last made true.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(!default)]
-pub struct DriftEntry {
-    /// The resource: `role/prod-eu-…`, `bucket/…`, `provider/…`, `secret/…`.
-    pub resource: String,
-    /// The field.
-    pub field: String,
-    /// What was found.
-    pub found: String,
-    /// What it should be.
-    pub wanted: String,
 }

@@ -35,6 +35,13 @@ pub const WATCH_LOST: &str = "WatchLost";
 /// Upstream's name: roles or Secrets that carry the cluster's mark are asked for by no request. Absent when not true.
 pub const ORPHANED: &str = "OrphanedCloudResource";
 
+/// `keys.json` publishes keys that no source holds and that Rolecall did not publish. Absent when not true.
+pub const UNKNOWN_KEYS_PUBLISHED: &str = "UnknownKeysPublished";
+/// A key that left its source is dropped within a day. Absent when not true.
+pub const KEY_RETIREMENT_DUE: &str = "SigningKeyRetirementDue";
+/// With `deletionPolicy: Delete`: components have used their roles within `guardrails.inUseWindow`.
+pub const IN_USE: &str = "InUse";
+
 /// Something that is not ours stands where a request's role or Secret belongs.
 pub const CONFLICT: &str = "Conflict";
 /// Upstream: the namespace of `secretRef` does not exist.

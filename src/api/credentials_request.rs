@@ -158,6 +158,15 @@ pub struct AwsProviderStatus {
     /// SHA-256 (first 16 hex digits) of the inline policy in canonical form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_hash: Option<String>,
+    /// SHA-256 (first 16 hex digits) of the trust policy in canonical form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_hash: Option<String>,
+    /// Role and Secret that were last seen to be right together. They stay the request's until those that it asks for now are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned: Option<ProvisionedResources>,
+    /// Fingerprints of statements of others in the trust policy, found when the role was adopted, that are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adopted_trust_statements: Vec<String>,
     /// Fingerprint of the role as it was last seen to be true; what tells drift from a change of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_role: Option<String>,
@@ -175,6 +184,24 @@ pub struct AwsProviderStatus {
     pub omitted_surplus: Option<i32>,
 }
 
+/// A role and a Secret that a request has.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProvisionedResources {
+    /// Name of the role.
+    pub role_name: String,
+    /// ARN of the role.
+    #[serde(rename = "roleARN")]
+    pub role_arn: String,
+    /// The role's unique id (`AROA…`): a role that was made anew has another.
+    #[serde(rename = "roleID", skip_serializing_if = "String::is_empty")]
+    pub role_id: String,
+    /// `namespace/name` of the Secret.
+    pub secret: String,
+    /// Path of the service-account token that the Secret names.
+    pub cloud_token_path: String,
+}
+
 impl AwsProviderStatus {
     /// One that says nothing yet.
     pub fn new() -> Self {
@@ -185,6 +212,9 @@ impl AwsProviderStatus {
             role_arn: None,
             role_name: None,
             policy_hash: None,
+            trust_hash: None,
+            provisioned: None,
+            adopted_trust_statements: Vec::new(),
             verified_role: None,
             verified_secret: None,
             drift: Vec::new(),

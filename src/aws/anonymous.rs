@@ -9,6 +9,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest document that is read, in bytes.
 const LARGEST: usize = 256 * 1024;
 
+/// The header of the object metadata that holds the revision of `keys.json`.
+const REVISION_HEADER: &str = "x-amz-meta-rolecall-revision";
+
 /// Fetches documents without credentials. It follows no redirects, as STS does not; it honours `HTTPS_PROXY`,
 /// `NO_PROXY` and the system's trust roots (`SSL_CERT_FILE`).
 #[derive(Debug, Clone)]
@@ -52,12 +55,15 @@ impl AnonymousReader {
         }
         let content_type = response.headers().get(reqwest::header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let etag = header("etag").map(str::to_owned);
+        let revision = header(REVISION_HEADER).and_then(|value| value.trim().parse().ok());
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if body.len() + chunk.len() <= LARGEST => body.extend_from_slice(&chunk),
                 Ok(Some(_)) => return Fetched::Unreachable(format!("more than {LARGEST} bytes came back")),
-                Ok(None) => return Fetched::Body { body, content_type },
+                Ok(None) => return Fetched::Body { body, content_type, etag, revision },
                 Err(error) => return Fetched::Unreachable(innermost(&error)),
             }
         }

@@ -12,9 +12,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::Session;
 use super::observe::list;
 use crate::desired::issuer::{CONTENT_TYPE, DesiredBucket, DesiredObject, DesiredProvider, PublicAccessBlock};
+use crate::desired::owner::OWNER_MARK;
 use crate::desired::role::DesiredRole;
-use crate::observed::{Fault, FaultClass};
+use crate::observed::{Fault, FaultClass, REVISION};
 use crate::plan::Change;
+use crate::plan::change::Expected;
 
 type Applied = Result<(), Fault>;
 
@@ -34,7 +36,9 @@ async fn call(session: &Session, change: &Change) -> Applied {
         Change::TagBucket { bucket, tags } => tag_bucket(session, bucket, tags).await,
         Change::PutPublicAccessBlock { bucket, block } => put_block(session, bucket, *block).await,
         Change::PutBucketPolicy { bucket, policy } => put_bucket_policy(session, bucket, policy).await,
-        Change::PutObject { bucket, object } => put_object(session, bucket, object).await,
+        Change::PutObject { bucket, object, expected, revision } => {
+            put_object(session, bucket, object, expected, *revision).await
+        }
         Change::CreateProvider(provider) => create_provider(session, provider).await,
         Change::AddAudience { arn, audience } => add_audience(session, arn, audience).await,
         Change::RemoveAudience { arn, audience } => remove_audience(session, arn, audience).await,
@@ -85,7 +89,13 @@ async fn create_bucket(session: &Session, bucket: &DesiredBucket) -> Applied {
         let (action, target) = ("s3:CreateBucket".into(), format!("bucket {name}"));
         return Err(Fault { class: FaultClass::Conflict, action, target, message });
     }
-    tag_bucket(session, name, &bucket.tags).await
+    tag_bucket(session, name, &with_mark(&bucket.tags, bucket.mark.as_ref())).await
+}
+
+/// Tags with the owner mark.
+fn with_mark(tags: &BTreeMap<String, String>, mark: Option<&String>) -> BTreeMap<String, String> {
+    let mark = mark.map(|mark| (OWNER_MARK.to_owned(), mark.clone()));
+    tags.clone().into_iter().chain(mark).collect()
 }
 
 async fn tag_bucket(session: &Session, bucket: &str, tags: &BTreeMap<String, String>) -> Applied {
@@ -128,7 +138,13 @@ async fn put_bucket_policy(session: &Session, bucket: &str, policy: &str) -> App
     session.account.write("s3:PutBucketPolicy", &format!("bucket {bucket}"), || call.clone().send()).await.map(drop)
 }
 
-async fn put_object(session: &Session, bucket: &str, object: &DesiredObject) -> Applied {
+async fn put_object(
+    session: &Session,
+    bucket: &str,
+    object: &DesiredObject,
+    expected: &Expected,
+    revision: Option<i64>,
+) -> Applied {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let tagging: Vec<String> =
         object.tags.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
@@ -138,9 +154,32 @@ async fn put_object(session: &Session, bucket: &str, object: &DesiredObject) -> 
     let call = || {
         let call = session.clients.s3.put_object().bucket(bucket).key(&object.key);
         let call = call.expected_bucket_owner(&session.account.id).content_type(CONTENT_TYPE).tagging(&tagging);
+        let call = revision.into_iter().fold(call, |call, revision| call.metadata(REVISION, revision.to_string()));
+        let call = match expected {
+            Expected::Absent => call.if_none_match("*"),
+            Expected::Version(etag) => call.if_match(etag),
+            Expected::Anything => call,
+        };
         call.body(ByteStream::from(object.body.clone().into_bytes())).send()
     };
-    session.account.write("s3:PutObject", &target, call).await.map(drop)
+    session
+        .account
+        .write("s3:PutObject", &target, call)
+        .await
+        .map(drop)
+        .map_err(|fault| refused_condition(fault, expected))
+}
+
+/// In plain words, that a service knows no conditional writes.
+fn refused_condition(fault: Fault, expected: &Expected) -> Fault {
+    if *expected == Expected::Anything || !fault.message.contains("NotImplemented") {
+        return fault;
+    }
+    let message = format!(
+        "this S3 service refuses conditional writes (If-Match, If-None-Match), so a document that somebody changes at the same time could be overwritten; nothing was written ({})",
+        fault.message
+    );
+    Fault { class: FaultClass::Malformed, message, ..fault }
 }
 
 /// No thumbprint: for an issuer in S3, AWS checks the certificate against its own trust roots.
@@ -152,7 +191,7 @@ async fn create_provider(session: &Session, provider: &DesiredProvider) -> Appli
         .create_open_id_connect_provider()
         .url(&provider.url)
         .set_client_id_list(Some(provider.audiences.clone()))
-        .set_tags(Some(iam_tags(action, &provider.arn, &provider.tags)?));
+        .set_tags(Some(iam_tags(action, &provider.arn, &with_mark(&provider.tags, provider.mark.as_ref()))?));
     session.account.write(action, &provider.arn, || call.clone().send()).await.map(drop)
 }
 
@@ -187,7 +226,7 @@ async fn create_role(session: &Session, role: &DesiredRole) -> Applied {
         .max_session_duration(role.max_session_seconds)
         .assume_role_policy_document(&role.trust.text)
         .set_permissions_boundary(role.boundary.clone())
-        .set_tags(Some(iam_tags(action, &target, &role.tags)?));
+        .set_tags(Some(iam_tags(action, &target, &with_mark(&role.tags, role.mark.as_ref()))?));
     session.account.write(action, &target, || call.clone().send()).await.map(drop)
 }
 

@@ -48,8 +48,16 @@ const NOT_FOUND: [&str; 8] = [
     "NotFound",
 ];
 const LIMIT: [&str; 4] = ["LimitExceeded", "LimitExceededException", "TooManyBuckets", "ServiceQuotaExceededException"];
-const CONFLICT: [&str; 5] =
-    ["BucketNotEmpty", "EntityAlreadyExists", "BucketAlreadyExists", "BucketAlreadyOwnedByYou", "DeleteConflict"];
+/// `PreconditionFailed` answers a conditional write of an object that somebody has changed meanwhile.
+const CONFLICT: [&str; 7] = [
+    "BucketNotEmpty",
+    "EntityAlreadyExists",
+    "BucketAlreadyExists",
+    "BucketAlreadyOwnedByYou",
+    "DeleteConflict",
+    "PreconditionFailed",
+    "ConditionalRequestConflict",
+];
 
 /// How S3 answers for a bucket of another region: at a region's own endpoint, and for regions that have to be opted into
 /// ("Error responses"; botocore's `S3RegionRedirector` goes by the same). A wrong region in a signature is a third way.

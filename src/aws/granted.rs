@@ -153,6 +153,17 @@ async fn managed_policy(session: &Session, arn: &str) -> Result<String, Fault> {
     Ok(version.policy_version.and_then(|version| version.document).unwrap_or_default())
 }
 
+/// The default version of a managed policy.
+pub(super) async fn managed_document(session: &Session, arn: &str) -> Result<Document, Fault> {
+    let text = Box::pin(managed_policy(session, arn)).await?;
+    Document::parse_returned(&text).map_err(|error| Fault {
+        class: FaultClass::Malformed,
+        action: "iam:GetPolicyVersion".into(),
+        target: arn.to_owned(),
+        message: error.to_string(),
+    })
+}
+
 async fn of_listing(session: &Session, role: &ListedRole, details: &RoleDetails, managed: &mut Managed) -> GrantedRole {
     let mut identity: Vec<Source> = details.inline.iter().map(|(name, text)| inline(name, text)).collect();
     for arn in &details.attached {
@@ -193,6 +204,7 @@ async fn one(session: &Session, name: &str, managed: &mut Managed) -> Result<Opt
         inline: Vec::new(),
         attached: Vec::new(),
         instance_profiles: Vec::new(),
+        last_used: None,
     };
     for policy in inline_policies(session, name, &target).await? {
         let call = iam.get_role_policy().role_name(name).policy_name(&policy);

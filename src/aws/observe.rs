@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::Session;
+use super::granted::managed_document;
+use super::providers::{other_providers, provider};
 use super::roles::{ObservedRoles, RoleQuery, roles};
 use super::snapshot::Freshness;
 use crate::desired::guardrails::DEFAULT_TRUST_LIMIT;
 use crate::desired::issuer::{DesiredBucket, PublicAccessBlock};
+use crate::desired::owner::Holder;
 use crate::desired::{Desired, Teardown};
 use crate::observed::{
     BucketState, Contents, DoomedBucket, Fault, FaultClass, Fetched, FetchedDocuments, ObservedBucket, ObservedObject,
-    ObservedProvider, ObservedTeardown, ReadPolicy, Seen,
+    ObservedProvider, ObservedTeardown, REVISION, ReadPolicy, Seen,
 };
 use crate::policy::Document;
 use aws_sdk_s3::types::BucketVersioningStatus;
@@ -26,8 +29,12 @@ pub struct ObservedAws {
     pub bucket: Seen<BucketState>,
     /// The IAM OIDC provider.
     pub provider: Seen<Option<ObservedProvider>>,
+    /// Other providers that may be the cluster's; `None` when nobody looked for them.
+    pub other_providers: Option<Seen<Vec<ObservedProvider>>>,
     /// The roles.
     pub roles: ObservedRoles,
+    /// The permissions boundaries that are to be set, by ARN.
+    pub boundaries: BTreeMap<String, Seen<Document>>,
 }
 
 impl ObservedAws {
@@ -38,36 +45,69 @@ impl ObservedAws {
     }
 }
 
+/// What is read of AWS, beside what is always read.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// How old what is told of the roles may be.
+    pub freshness: Freshness,
+    /// Whether the account's other OIDC providers are looked for: at first contact with the issuer.
+    pub other_providers: bool,
+}
+
 /// Reads all that a plan needs of AWS, the roles as fresh as is asked for. Documents that an
 /// anonymous reader just got as they should be are not read a second time.
 pub async fn observe(
     session: &Session,
     desired: &Desired,
     fetched: Option<&FetchedDocuments>,
-    freshness: Freshness,
+    extent: Extent,
 ) -> ObservedAws {
+    let mark = desired.owners.mark();
+    let kept = desired.kept().map(|(_, has)| has.role.as_str());
     let query = RoleQuery {
         prefix: &desired.role_prefix,
-        wanted: desired.wanted().map(|(_, wanted)| wanted.role.name.as_str()).collect(),
+        wanted: desired.wanted().map(|(_, wanted)| wanted.role.name.as_str()).chain(kept).collect(),
         claimed: &desired.claims.roles,
         owner_tag: &desired.owner_tag,
-        freshness,
+        mark: mark.as_deref(),
+        provider: desired.issuer.provider.host_and_path(),
+        freshness: extent.freshness,
     };
-    let (bucket, provider, roles) = tokio::join!(
+    let others =
+        async { if extent.other_providers { Some(other_providers(session, desired).await.into()) } else { None } };
+    let (bucket, provider, roles, other_providers) = tokio::join!(
         bucket(session, desired, fetched),
         provider(session, &desired.issuer.provider.arn),
         roles(session, &query),
+        others,
     );
-    ObservedAws { bucket: bucket.into(), provider: provider.into(), roles }
+    let boundaries = boundaries(session, desired, &roles).await;
+    ObservedAws { bucket: bucket.into(), provider: provider.into(), other_providers, roles, boundaries }
+}
+
+/// The boundaries that roles are to get which have another or none: what they would take away is judged before.
+async fn boundaries(session: &Session, desired: &Desired, found: &ObservedRoles) -> BTreeMap<String, Seen<Document>> {
+    let mut boundaries = BTreeMap::new();
+    for (_, wanted) in desired.wanted() {
+        let Some(boundary) = &wanted.role.boundary else { continue };
+        let Some(Seen::Known(Some(role))) = found.wanted.get(&wanted.role.name) else { continue };
+        if role.boundary.as_ref() != Some(boundary) && !boundaries.contains_key(boundary) {
+            boundaries.insert(boundary.clone(), managed_document(session, boundary).await.into());
+        }
+    }
+    boundaries
 }
 
 /// Reads all that a teardown needs of AWS.
 pub async fn observe_teardown(session: &Session, teardown: &Teardown) -> ObservedTeardown {
+    let mark = teardown.owners.mark();
     let query = RoleQuery {
         prefix: &teardown.role_prefix,
         wanted: Vec::new(),
         claimed: &std::collections::BTreeSet::new(),
         owner_tag: &teardown.owner_tag,
+        mark: mark.as_deref(),
+        provider: teardown.issuer.provider.host_and_path(),
         freshness: Freshness::from_now_on(),
     };
     let (bucket, provider, roles) = tokio::join!(
@@ -75,7 +115,8 @@ pub async fn observe_teardown(session: &Session, teardown: &Teardown) -> Observe
         provider(session, &teardown.issuer.provider.arn),
         roles(session, &query),
     );
-    ObservedTeardown { roles: roles.leftovers, provider: provider.into(), bucket: bucket.into() }
+    let account_use = roles.account_use;
+    ObservedTeardown { roles: roles.leftovers, provider: provider.into(), bucket: bucket.into(), account_use }
 }
 
 /// The account's quota on trust policies, in characters. AWS's default when the account does not say.
@@ -145,8 +186,9 @@ async fn bucket(
     let (discovery, keys) = (&desired.issuer.discovery, desired.keys.as_ref().ok().map(|keys| &keys.document));
     let keys_key = desired.issuer.jwks_key();
     let as_wanted = |body: Option<&str>, fetched: Option<&Fetched>| match (body, fetched) {
-        (Some(body), Some(Fetched::Body { body: got, content_type })) if got == body.as_bytes() => {
-            Some(ObservedObject { body: got.clone(), content_type: content_type.clone() })
+        (Some(body), Some(Fetched::Body { body: got, content_type, etag, revision })) if got == body.as_bytes() => {
+            let (content_type, etag) = (content_type.clone(), etag.clone());
+            Some(ObservedObject { body: got.clone(), content_type, etag, revision: *revision })
         }
         _ => None,
     };
@@ -154,6 +196,7 @@ async fn bucket(
     let seen_keys = as_wanted(keys.map(|keys| keys.body.as_str()), fetched.map(|fetched| &fetched.keys));
     let (contents, public_access_block, policy, discovery, keys) = tokio::join!(
         async {
+            // What carries our own mark was looked at before it was marked.
             if tags.contains_key(&desired.owner_tag) {
                 return Ok(Contents::NotLookedAt);
             }
@@ -246,7 +289,8 @@ async fn object(session: &Session, bucket: &str, key: &str) -> Result<Option<Obs
     let target = format!("bucket {bucket}, object {key}");
     let answer = session.account.read("s3:GetObject", &target, || call.clone().send()).await;
     let Some(mut object) = found(answer)? else { return Ok(None) };
-    let content_type = object.content_type.take();
+    let (content_type, etag) = (object.content_type.take(), object.e_tag.take());
+    let revision = object.metadata.as_ref().and_then(|metadata| metadata.get(REVISION)?.trim().parse().ok());
     let mut body = Vec::new();
     while let Some(chunk) = object.body.next().await {
         let chunk = chunk.map_err(|error| Fault {
@@ -260,17 +304,7 @@ async fn object(session: &Session, bucket: &str, key: &str) -> Result<Option<Obs
             break; // whatever follows, it is not ours
         }
     }
-    Ok(Some(ObservedObject { body, content_type }))
-}
-
-async fn provider(session: &Session, arn: &str) -> Result<Option<ObservedProvider>, Fault> {
-    let call = session.clients.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
-    let answer = session.account.read("iam:GetOpenIDConnectProvider", arn, || call.clone().send()).await;
-    Ok(found(answer)?.map(|provider| ObservedProvider {
-        tags: provider.tags().iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
-        url: provider.url.unwrap_or_default(),
-        audiences: provider.client_id_list.unwrap_or_default(),
-    }))
+    Ok(Some(ObservedObject { body, content_type, etag, revision }))
 }
 
 /// The bucket as far as a teardown has to know it; `None` when there is none, or none that can be ours.
@@ -282,8 +316,8 @@ async fn doomed_bucket(session: &Session, teardown: &Teardown) -> Result<Option<
         Tags::Forbidden(fault) => return Err(fault),
         Tags::Read(tags) => tags,
     };
-    let marked = tags.contains_key(&teardown.owner_tag);
-    if !marked && !tags.is_empty() {
+    // One with tags and without our mark is not ours to delete; one without any may have been begun.
+    if !tags.is_empty() && teardown.owners.holder_by_tags(&tags) != Holder::Own {
         return Ok(None);
     }
     let call = session.clients.s3.get_bucket_versioning().bucket(name).expected_bucket_owner(&session.account.id);
@@ -302,7 +336,7 @@ async fn doomed_bucket(session: &Session, teardown: &Teardown) -> Result<Option<
         }
     }
     Ok(Some(DoomedBucket {
-        marked,
+        tags,
         // Once switched on, versioning can only be suspended; either way old versions may lie there.
         versioned: matches!(versioning, Some(BucketVersioningStatus::Enabled | BucketVersioningStatus::Suspended)),
         documents,

@@ -7,9 +7,11 @@ use aws_sdk_iam::types::Role;
 use futures::{FutureExt, StreamExt, stream};
 
 use super::observe::found;
+use super::role_usage::{last_use, timestamp};
 use super::snapshot::{Freshness, ListedRole, RoleDetails, Snapshot};
 use super::{Account, Session};
-use crate::observed::{Fault, FaultClass, Leftover, ObservedRole, ReadPolicy, Seen};
+use crate::desired::owner::OWNER_MARK;
+use crate::observed::{AccountUse, Fault, FaultClass, Leftover, ObservedRole, ReadPolicy, Seen, trusted_providers};
 use crate::policy::Document;
 
 /// How many roles are read side by side.
@@ -26,6 +28,10 @@ pub struct RoleQuery<'a> {
     pub claimed: &'a BTreeSet<String>,
     /// Key of the tag that marks what belongs to the cluster.
     pub owner_tag: &'a str,
+    /// The ClusterIdentity's own mark.
+    pub mark: Option<&'a str>,
+    /// Host and path of the cluster's OIDC provider.
+    pub provider: &'a str,
     /// How old what is told may be.
     pub freshness: Freshness,
 }
@@ -35,27 +41,39 @@ pub struct RoleQuery<'a> {
 pub struct ObservedRoles {
     /// The wanted roles, by name.
     pub wanted: BTreeMap<String, Seen<Option<ObservedRole>>>,
-    /// The roles that carry the cluster's mark under names that nobody claims, by name.
+    /// The roles that belong to the cluster by their tags under names that nobody claims, by name.
     pub leftovers: Seen<Vec<Seen<Leftover>>>,
+    /// How the roles of the account are used.
+    pub account_use: AccountUse,
 }
 
 /// Reads what is asked for, by listing the account or, where that may not or need not be, one by one.
 pub async fn roles(session: &Session, query: &RoleQuery<'_>) -> ObservedRoles {
     let account = &*session.account;
     match listing(session, query).await {
-        Ok(snapshot) => ObservedRoles {
-            wanted: wanted(session, query, &snapshot).await,
-            leftovers: Seen::Known(leftovers(session, query, &snapshot).await),
-        },
+        Ok(snapshot) => {
+            let wanted = wanted(session, query, &snapshot).await;
+            let leftovers = leftovers(session, query, &snapshot).await;
+            let usage = snapshot.usage();
+            let known = |role: &Seen<Leftover>| matches!(role, Seen::Known(role) if role.last_used.is_some());
+            let of_wanted =
+                |role: &Seen<Option<ObservedRole>>| matches!(role, Seen::Known(Some(role)) if role.last_used.is_some());
+            let any = usage.any() || leftovers.iter().any(known) || wanted.values().any(of_wanted);
+            let account_use = AccountUse { any, trusting: Seen::Known(usage.trusting(query.provider)) };
+            ObservedRoles { wanted, leftovers: Seen::Known(leftovers), account_use }
+        }
         // Without the listing nothing is known of leftovers, but what is wanted can be looked at.
         Err(fault) if fault.class == FaultClass::Denied => {
             let names = query.wanted.iter().map(|name| (*name).to_owned()).collect();
-            ObservedRoles { wanted: one_by_one(session, names).await, leftovers: Seen::Unknown(fault) }
+            let (wanted, account_use) = (one_by_one(session, names).await, AccountUse::unknown(fault.clone()));
+            ObservedRoles { wanted, leftovers: Seen::Unknown(fault), account_use }
         }
         Err(fault) => {
             tracing::debug!(account = account.id, error = %fault, "the account's roles could not be listed");
             let unread = |name: &&str| ((*name).to_owned(), Seen::Unknown(fault.clone()));
-            ObservedRoles { wanted: query.wanted.iter().map(unread).collect(), leftovers: Seen::Unknown(fault.clone()) }
+            let wanted = query.wanted.iter().map(unread).collect();
+            let account_use = AccountUse::unknown(fault.clone());
+            ObservedRoles { wanted, leftovers: Seen::Unknown(fault), account_use }
         }
     }
 }
@@ -117,8 +135,8 @@ async fn leftovers(session: &Session, query: &RoleQuery<'_>, snapshot: &Snapshot
         // Boxed: the compiler cannot see through a stream of borrowing futures that they may be sent.
         async move {
             match &role.detail {
-                Some(details) if !apart => Ok(leftover(&role.name, details, query.owner_tag)),
-                _ => Box::pin(leftover_apart(session, &role.name, query.owner_tag)).await,
+                Some(details) if !apart => Ok(leftover(role, details, query)),
+                _ => Box::pin(leftover_apart(session, &role.name, query)).await,
             }
         }
         .boxed()
@@ -128,23 +146,38 @@ async fn leftovers(session: &Session, query: &RoleQuery<'_>, snapshot: &Snapshot
     seen.into_iter().filter_map(|seen| seen.transpose().map(Seen::from)).collect()
 }
 
-fn leftover(name: &str, details: &RoleDetails, owner_tag: &str) -> Option<Leftover> {
-    if !details.tags.contains_key(owner_tag) {
+/// Whether a role belongs to the cluster by its tags: by ccoctl's, or by the mark of the ClusterIdentity itself.
+fn belongs(tags: &BTreeMap<String, String>, query: &RoleQuery<'_>) -> bool {
+    tags.contains_key(query.owner_tag) || query.mark.is_some() && tags.get(OWNER_MARK).map(String::as_str) == query.mark
+}
+
+fn leftover(role: &ListedRole, details: &RoleDetails, query: &RoleQuery<'_>) -> Option<Leftover> {
+    if !belongs(&details.tags, query) {
         return None;
     }
     let inline = details.inline.iter().map(|(policy, _)| policy.as_str());
-    Some(Leftover::new(name, inline, &details.attached, &details.instance_profiles))
+    let leftover = Leftover {
+        name: role.name.clone(),
+        tags: details.tags.clone(),
+        created: role.created,
+        last_used: details.last_used.clone(),
+        trusted: trusted_providers(&Document::parse_returned(&role.trust)),
+        own_policy: false,
+        others: Vec::new(),
+    };
+    Some(leftover.having(inline, &details.attached, &details.instance_profiles))
 }
 
-async fn leftover_apart(session: &Session, name: &str, owner_tag: &str) -> Result<Option<Leftover>, Fault> {
+async fn leftover_apart(session: &Session, name: &str, query: &RoleQuery<'_>) -> Result<Option<Leftover>, Fault> {
     let (account, iam) = (&*session.account, &session.clients.iam);
     let target = format!("role {name}");
     let call = iam.get_role().role_name(name);
     let role = found(account.read("iam:GetRole", &target, || call.clone().send()).await)?;
-    let Some(role) = role.and_then(|answer| answer.role).filter(|role| role.tags().iter().any(|t| t.key == owner_tag))
-    else {
+    let Some(role) = role.and_then(|answer| answer.role) else { return Ok(None) };
+    let tags: BTreeMap<String, String> = role.tags().iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect();
+    if !belongs(&tags, query) {
         return Ok(None);
-    };
+    }
     let profiles = iam.list_instance_profiles_for_role().role_name(&role.role_name);
     let (inline, attached, profiles) = tokio::try_join!(
         inline_policies(session, &role.role_name, &target),
@@ -154,7 +187,17 @@ async fn leftover_apart(session: &Session, name: &str, owner_tag: &str) -> Resul
     // A role is in few profiles, and whether there is any is what matters.
     let profiles = profiles.instance_profiles.into_iter().map(|profile| profile.instance_profile_name);
     let (inline, profiles) = (inline.iter().map(String::as_str), profiles.collect::<Vec<_>>());
-    Ok(Some(Leftover::new(&role.role_name, inline, &attached, &profiles)))
+    let trust = Document::parse_returned(role.assume_role_policy_document.as_deref().unwrap_or_default());
+    let leftover = Leftover {
+        created: timestamp(Some(&role.create_date)),
+        last_used: last_use(role.role_last_used.as_ref()),
+        trusted: trusted_providers(&trust),
+        name: role.role_name,
+        tags,
+        own_policy: false,
+        others: Vec::new(),
+    };
+    Ok(Some(leftover.having(inline, &attached, &profiles)))
 }
 
 async fn role(session: &Session, name: &str) -> Result<Option<ObservedRole>, Fault> {
@@ -178,6 +221,9 @@ fn of_answer(role: Role, permissions: Seen<Option<ReadPolicy>>) -> ObservedRole 
         max_session_seconds: max_session(role.max_session_duration),
         path: role.path,
         name: role.role_name,
+        id: role.role_id,
+        created: timestamp(Some(&role.create_date)),
+        last_used: last_use(role.role_last_used.as_ref()),
         permissions,
     }
 }
@@ -193,6 +239,9 @@ fn of_listing(wanted: &str, role: &ListedRole, details: &RoleDetails) -> Observe
         permissions: Seen::Known(own.map(|(_, document)| Document::parse_returned(document))),
         boundary: details.boundary.clone(),
         tags: details.tags.clone(),
+        id: role.id.clone(),
+        created: role.created,
+        last_used: details.last_used.clone(),
     }
 }
 

@@ -11,11 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_iam::types::{EntityType, Role, RoleDetail};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Clients;
 use super::account::Account;
-use crate::observed::{Fault, FaultClass};
+use super::role_usage::{RoleUsage, last_use, timestamp};
+use crate::observed::{Fault, FaultClass, LastUse};
 
 /// Most roles of one page (IAM API reference).
 const PAGE: i32 = 1_000;
@@ -95,6 +97,8 @@ pub struct Snapshot {
     pages: usize,
     /// What `ListRoles` alone told; `None` where the details of the roles were not listed.
     rest: Option<Arc<Rest>>,
+    /// How all roles of the account are used, whatever their names are.
+    usage: RoleUsage,
 }
 
 /// What `ListRoles` alone tells of roles: enough for the next snapshots.
@@ -121,6 +125,8 @@ pub struct ListedRole {
     pub max_session_seconds: Option<i32>,
     /// Its trust policy.
     pub trust: String,
+    /// When it was made.
+    pub created: Option<Timestamp>,
     /// What the second listing tells, when it was read.
     pub detail: Option<RoleDetails>,
 }
@@ -138,6 +144,8 @@ pub struct RoleDetails {
     pub attached: Vec<String>,
     /// The instance profiles that it is in.
     pub instance_profiles: Vec<String>,
+    /// When it was last used.
+    pub last_used: Option<LastUse>,
 }
 
 impl Snapshot {
@@ -160,6 +168,11 @@ impl Snapshot {
     fn serves(&self, prefix: &str, freshness: Freshness) -> bool {
         let rest = self.rest.as_ref().map_or(self.begun, |rest| rest.begun);
         self.begun >= freshness.not_before && rest >= freshness.rest_not_before && self.prefixes.contains(prefix)
+    }
+
+    /// How all roles of the account are used.
+    pub const fn usage(&self) -> &RoleUsage {
+        &self.usage
     }
 
     /// The pages that a listing takes.
@@ -221,7 +234,8 @@ impl Account {
         if let Some(Last { result: Ok(snapshot), .. }) = last.as_mut().filter(|_| alone) {
             let (begun, pages, rest) = (snapshot.begun, snapshot.pages, snapshot.rest.clone());
             // Without prefixes it answers nothing; how many pages there are is still worth knowing.
-            *snapshot = Arc::new(Snapshot { begun, prefixes: BTreeSet::new(), roles: HashMap::new(), pages, rest });
+            let (prefixes, usage) = (BTreeSet::new(), RoleUsage::default());
+            *snapshot = Arc::new(Snapshot { begun, prefixes, roles: HashMap::new(), pages, rest, usage });
         }
     }
 
@@ -236,9 +250,9 @@ impl Account {
         let known = before.and_then(|before| before.rest.as_ref());
         if let Some(rest) = known.filter(|rest| self.still_holds(rest, &prefixes, freshness)) {
             match self.list_details(clients, &prefixes).await {
-                Ok((details, pages)) => {
+                Ok((details, pages, usage)) => {
                     if let Some(roles) = rest.complete(details) {
-                        return Ok(Snapshot { begun, prefixes, roles, pages, rest: Some(rest.clone()) });
+                        return Ok(Snapshot { begun, prefixes, roles, pages, rest: Some(rest.clone()), usage });
                     }
                 }
                 Err(fault) if fault.class == FaultClass::Denied => {}
@@ -262,14 +276,14 @@ impl Account {
         measured: Option<usize>,
     ) -> Result<Snapshot, Fault> {
         let begun = Instant::now();
-        let (mut roles, listed_pages) = self.list_roles(clients, &prefixes).await?;
+        let (mut roles, listed_pages, usage) = self.list_roles(clients, &prefixes).await?;
         let pages = measured.unwrap_or(listed_pages).max(listed_pages);
         // One by one, a role takes two calls.
         if 2 * roles.len() < pages || roles.is_empty() {
-            return Ok(Snapshot { begun, prefixes, roles, pages, rest: None });
+            return Ok(Snapshot { begun, prefixes, roles, pages, rest: None, usage });
         }
         match self.list_details(clients, &prefixes).await {
-            Ok((details, pages)) => {
+            Ok((details, pages, usage)) => {
                 for detail in details {
                     if let Some(role) = roles.get_mut(&key(&detail)) {
                         role.trust = detail.assume_role_policy_document.clone().unwrap_or_default();
@@ -277,12 +291,12 @@ impl Account {
                     }
                 }
                 let rest = Some(Arc::new(Rest::of(begun, &prefixes, roles.values())));
-                Ok(Snapshot { begun, prefixes, roles, pages, rest })
+                Ok(Snapshot { begun, prefixes, roles, pages, rest, usage })
             }
             // The details can be had one by one: this listing shows the whole account, which not everybody allows.
             Err(fault) if fault.class == FaultClass::Denied => {
                 tracing::debug!(error = %fault, "roles are read one by one");
-                Ok(Snapshot { begun, prefixes, roles, pages, rest: None })
+                Ok(Snapshot { begun, prefixes, roles, pages, rest: None, usage })
             }
             Err(fault) => Err(fault),
         }
@@ -292,21 +306,22 @@ impl Account {
         &self,
         clients: &Clients,
         prefixes: &BTreeSet<String>,
-    ) -> Result<(HashMap<String, ListedRole>, usize), Fault> {
-        let (mut roles, mut pages, mut marker) = (HashMap::new(), 0, None);
+    ) -> Result<(HashMap<String, ListedRole>, usize, RoleUsage), Fault> {
+        let (mut roles, mut pages, mut marker, mut usage) = (HashMap::new(), 0, None, RoleUsage::default());
         loop {
             let call = clients.iam.list_roles().max_items(PAGE).set_marker(marker);
             let page = self.read("iam:ListRoles", "the account", || call.clone().send()).await?;
             pages += 1;
             for role in page.roles {
                 let key = role.role_name.to_ascii_lowercase();
+                usage.note(&role.role_name, role.assume_role_policy_document.as_deref(), None);
                 if begins_with_any(&key, prefixes) {
                     roles.insert(key, listed(role));
                 }
             }
             match page.marker.filter(|_| page.is_truncated) {
                 Some(next) => marker = Some(next),
-                None => return Ok((roles, pages)),
+                None => return Ok((roles, pages, usage)),
             }
         }
     }
@@ -316,19 +331,25 @@ impl Account {
         &self,
         clients: &Clients,
         prefixes: &BTreeSet<String>,
-    ) -> Result<(Vec<RoleDetail>, usize), Fault> {
-        let (mut details, mut pages, mut marker) = (Vec::new(), 0, None);
+    ) -> Result<(Vec<RoleDetail>, usize, RoleUsage), Fault> {
+        let (mut details, mut pages, mut marker, mut usage) = (Vec::new(), 0, None, RoleUsage::default());
         loop {
             let call = clients.iam.get_account_authorization_details();
             let call = call.filter(EntityType::Role).max_items(PAGE).set_marker(marker);
             let action = "iam:GetAccountAuthorizationDetails";
             let page = self.read(action, "the account", || call.clone().send()).await?;
             pages += 1;
-            let of_page = page.role_detail_list.unwrap_or_default().into_iter();
+            let of_page = page.role_detail_list.unwrap_or_default();
+            for detail in &of_page {
+                let name = detail.role_name.as_deref().unwrap_or_default();
+                let last_used = last_use(detail.role_last_used.as_ref());
+                usage.note(name, detail.assume_role_policy_document.as_deref(), last_used.as_ref());
+            }
+            let of_page = of_page.into_iter();
             details.extend(of_page.filter(|detail| begins_with_any(&key(detail), prefixes)));
             match page.marker.filter(|_| page.is_truncated) {
                 Some(next) => marker = Some(next),
-                None => return Ok((details, pages)),
+                None => return Ok((details, pages, usage)),
             }
         }
     }
@@ -352,6 +373,7 @@ impl Rest {
                 description: description.to_string(),
                 max_session_seconds: *max_session_seconds,
                 trust: detail.assume_role_policy_document.clone().unwrap_or_default(),
+                created: timestamp(detail.create_date.as_ref()),
                 detail: None,
             };
             Some((key(&detail), ListedRole { detail: Some(self::details(detail)), ..role }))
@@ -378,6 +400,7 @@ pub(super) fn listed(role: Role) -> ListedRole {
         description: role.description.unwrap_or_default(),
         max_session_seconds: role.max_session_duration,
         trust: role.assume_role_policy_document.unwrap_or_default(),
+        created: timestamp(Some(&role.create_date)),
         detail: None,
     }
 }
@@ -387,6 +410,7 @@ fn details(detail: RoleDetail) -> RoleDetails {
     let attached = detail.attached_managed_policies.unwrap_or_default().into_iter();
     let profiles = detail.instance_profile_list.unwrap_or_default().into_iter();
     RoleDetails {
+        last_used: last_use(detail.role_last_used.as_ref()),
         tags: detail.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect(),
         boundary: detail.permissions_boundary.and_then(|boundary| boundary.permissions_boundary_arn),
         inline: inline.filter_map(|policy| Some((policy.policy_name?, policy.policy_document?))).collect(),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::request::{ReadRequest, RequestId, RequestRefused};
 use super::role::DesiredRole;
 use super::secret::SecretKey;
@@ -13,8 +15,6 @@ use crate::policy::pattern::{actions_contain, matches};
 pub const INLINE_POLICY_LIMIT: usize = 10_240;
 /// Characters of a trust policy by default; the account's own quota may be larger.
 pub const DEFAULT_TRUST_LIMIT: usize = 2_048;
-/// How many of the others a collision names: thousands that collide would each name thousands.
-const MOST_NAMED: usize = 10;
 
 /// Checks a request against the guardrails of its ClusterIdentity.
 pub fn check(guardrails: &Guardrails, request: &ReadRequest) -> Result<(), RequestRefused> {
@@ -33,7 +33,12 @@ pub fn check(guardrails: &Guardrails, request: &ReadRequest) -> Result<(), Reque
 
 /// Whether Secrets may be written to a namespace.
 pub fn allows_namespace(guardrails: &Guardrails, namespace: &str) -> bool {
-    guardrails.allowed_secret_namespaces.iter().any(|pattern| matches(pattern, namespace))
+    is_among(&guardrails.allowed_secret_namespaces, namespace)
+}
+
+/// Whether a namespace is among these (with `*` and `?`).
+pub fn is_among(namespaces: &[String], namespace: &str) -> bool {
+    namespaces.iter().any(|pattern| matches(pattern, namespace))
 }
 
 /// Refuses actions that allow all that a guardrail names, alone or together.
@@ -77,35 +82,49 @@ pub fn check_limits(role: &DesiredRole, trust_limit: usize) -> Result<(), Reques
     Ok(())
 }
 
-/// The requests that collide with others, each with its refusal. IAM compares role names without case.
-pub fn collisions<'a>(
-    wanted: impl Iterator<Item = (&'a RequestId, &'a DesiredRole, &'a SecretKey)> + Clone,
-) -> BTreeMap<RequestId, RequestRefused> {
-    let mut by_secret: BTreeMap<&SecretKey, Vec<&RequestId>> = BTreeMap::new();
-    let mut by_role: BTreeMap<String, Vec<&RequestId>> = BTreeMap::new();
-    for (id, role, secret) in wanted.clone() {
-        by_secret.entry(secret).or_default().push(id);
-        by_role.entry(role.name.to_ascii_lowercase()).or_default().push(id);
+/// A request that asks for a role and a Secret.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// Which.
+    pub id: RequestId,
+    /// Name of the role.
+    pub role: String,
+    /// The Secret.
+    pub secret: SecretKey,
+    /// Whether it has that role already.
+    pub has_role: bool,
+    /// Whether it has that Secret already.
+    pub has_secret: bool,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+}
+
+/// The requests that ask for what another one keeps, each with its refusal: the one that has it already keeps it, otherwise the
+/// older one. IAM compares role names without case.
+pub fn collisions(asking: &[Asking]) -> BTreeMap<RequestId, RequestRefused> {
+    let mut by_secret: BTreeMap<&SecretKey, Vec<&Asking>> = BTreeMap::new();
+    let mut by_role: BTreeMap<String, Vec<&Asking>> = BTreeMap::new();
+    for one in asking {
+        by_secret.entry(&one.secret).or_default().push(one);
+        by_role.entry(one.role.to_ascii_lowercase()).or_default().push(one);
+    }
+    // Without a time it counts as the youngest.
+    let age = |one: &Asking| (one.created.unwrap_or(Timestamp::MAX), one.id.clone());
+    for group in by_secret.values_mut() {
+        group.sort_by_cached_key(|one| (!one.has_secret, age(one)));
+    }
+    for group in by_role.values_mut() {
+        group.sort_by_cached_key(|one| (!one.has_role, age(one)));
     }
     let mut refused = BTreeMap::new();
-    for (id, role, secret) in wanted {
-        let others = |ids: &[&RequestId]| {
-            let others = ids.iter().filter(|other| **other != id).take(MOST_NAMED);
-            let named = others.map(ToString::to_string).collect::<Vec<_>>();
-            match ids.len().saturating_sub(1 + MOST_NAMED) {
-                more if more > 0 && named.len() == MOST_NAMED => format!("{} and {more} more", named.join(", ")),
-                _ => named.join(", "),
-            }
-        };
-        let (same_secret, same_role) = (others(&by_secret[secret]), others(&by_role[&role.name.to_ascii_lowercase()]));
-        if !same_secret.is_empty() {
-            refused.insert(
-                id.clone(),
-                RequestRefused::SecretCollision { secret: secret.to_string(), others: same_secret },
-            );
-        } else if !same_role.is_empty() {
-            refused
-                .insert(id.clone(), RequestRefused::RoleNameCollision { role: role.name.clone(), others: same_role });
+    for one in asking {
+        let keeper =
+            |group: &[&Asking]| group.first().filter(|first| first.id != one.id).map(|first| first.id.to_string());
+        if let Some(keeper) = keeper(&by_secret[&one.secret]) {
+            let secret = one.secret.to_string();
+            refused.insert(one.id.clone(), RequestRefused::SecretCollision { secret, keeper });
+        } else if let Some(keeper) = keeper(&by_role[&one.role.to_ascii_lowercase()]) {
+            refused.insert(one.id.clone(), RequestRefused::RoleNameCollision { role: one.role.clone(), keeper });
         }
     }
     refused

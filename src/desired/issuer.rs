@@ -53,6 +53,9 @@ pub struct DesiredBucket {
     pub policy: String,
     /// The key prefix, with a slash at its end, or empty.
     pub prefix: String,
+    /// The owner mark that it is to carry.
+    #[serde(skip)]
+    pub mark: Option<String>,
     /// Whether the name is the one that nobody chose, `<infraName>-oidc`.
     pub default_name: bool,
 }
@@ -101,6 +104,9 @@ pub struct DesiredProvider {
     pub audiences: Vec<String>,
     /// Tags that must be there.
     pub tags: BTreeMap<String, String>,
+    /// The owner mark that it is to carry.
+    #[serde(skip)]
+    pub mark: Option<String>,
 }
 
 impl DesiredBucket {
@@ -135,6 +141,14 @@ impl DesiredProvider {
 }
 
 impl DesiredIssuer {
+    /// With the owner mark that its parts are to carry.
+    #[must_use]
+    pub fn marked(mut self, mark: Option<String>) -> Self {
+        self.bucket.mark.clone_from(&mark);
+        self.provider.mark = mark;
+        self
+    }
+
     /// The key of the JWKS in the bucket.
     pub fn jwks_key(&self) -> String {
         format!("{}{JWKS_KEY}", self.bucket.prefix)
@@ -173,6 +187,7 @@ pub fn desired_issuer(spec: &ClusterIdentitySpec, account: &str) -> DesiredIssue
             tags: tags.clone(),
             public_access_block: PUBLIC_READ,
             prefix: prefix.clone(),
+            mark: None,
             default_name,
         },
         discovery: DesiredObject {
@@ -185,6 +200,7 @@ pub fn desired_issuer(spec: &ClusterIdentitySpec, account: &str) -> DesiredIssue
             url: url.clone(),
             audiences: spec.issuer.audiences.clone(),
             tags,
+            mark: None,
         },
         url,
     }
@@ -192,6 +208,11 @@ pub fn desired_issuer(spec: &ClusterIdentitySpec, account: &str) -> DesiredIssue
 
 /// The JWKS of the keys, byte for byte as ccoctl writes it for one key.
 pub fn jwks_document(keys: &[Key]) -> String {
+    jwks_document_with(keys, &[])
+}
+
+/// The JWKS of the keys and of entries of others, which stand in it as they were found.
+pub fn jwks_document_with(keys: &[Key], others: &[String]) -> String {
     let entries: Vec<String> = keys
         .iter()
         .map(|key| {
@@ -200,6 +221,7 @@ pub fn jwks_document(keys: &[Key]) -> String {
                 key.kid, key.n, key.e
             )
         })
+        .chain(others.iter().map(|entry| format!("        {entry}")))
         .collect();
     format!("{{\n    \"keys\": [\n{}\n    ]\n}}", entries.join(",\n"))
 }

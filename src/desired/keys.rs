@@ -78,17 +78,6 @@ pub enum KeysRefused {
         /// How many of them no source holds any more.
         retiring: usize,
     },
-    /// The bucket publishes a document that cannot be read, so what it would lose is unknown.
-    #[error(
-        "the published keys.json cannot be read as a JWKS, so it is not known which keys would be lost; check it, then set issuer.retireKeysAfter to 0s to replace it"
-    )]
-    PublishedUnreadable,
-    /// The bucket publishes keys that no source holds and that we never published.
-    #[error("keys.json publishes {}, which no source of signing keys holds; tokens signed by it would be refused. Add the key to issuer.signingKeys, or set issuer.retireKeysAfter to 0s to drop it", named(.kids.iter().map(String::as_str)))]
-    WouldShrink {
-        /// The keys that would be lost.
-        kids: Vec<String>,
-    },
 }
 
 /// Modulus and exponent of an RSA key, big-endian, without leading zeros.

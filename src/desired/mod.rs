@@ -1,9 +1,12 @@
 //! What should be: everything that a ClusterIdentity and its requests ask for, computed from data alone.
 
+pub mod claims;
+pub mod consent;
 pub mod guardrails;
 pub mod issuer;
 pub mod keys;
 pub mod names;
+pub mod owner;
 pub mod partition;
 pub mod pregrant;
 pub mod request;
@@ -20,10 +23,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::core::Selector;
 
-use crate::api::cluster_identity::{Adoption, DeletionPolicy, ManagementPolicy, Naming};
+use crate::api::cluster_identity::{Adoption, DeletionPolicy, ManagementPolicy, Naming, RequestSelection};
 use crate::api::{ClusterIdentitySpec, CredentialsRequestSpec};
+pub use claims::{Claims, Provisioned};
+use claims::{claimed_in_force, claims};
+use consent::Consents;
+use guardrails::Asking;
 use issuer::{DesiredIssuer, DesiredObject, desired_issuer, jwks_document};
-use keys::{KeySource, KeysRefused, RememberedKey, WantedKey, wanted_keys};
+use keys::{Key, KeySource, KeysRefused, RememberedKey, WantedKey, wanted_keys};
+use owner::Owners;
 use pregrant::{Hold, PreGrant, PreGranted};
 use request::{ReadRequest, Reading, RequestId, RequestRefused};
 use retained::{ProvisionedSecret, RetainedSecret};
@@ -55,7 +63,11 @@ pub struct Inputs {
     pub granted_ahead: BTreeSet<String>,
     /// What was provisioned for requests, those included that are gone by now.
     pub provisioned: Vec<ProvisionedSecret>,
-    /// The time, for the retirement of keys.
+    /// Who owns what.
+    pub owners: Owners,
+    /// What may be taken away.
+    pub consents: Consents,
+    /// The time, for the retirement of keys and for deletions.
     pub now: Timestamp,
 }
 
@@ -75,6 +87,10 @@ pub struct RequestInput {
     /// Whether that ClusterIdentity cannot be read, so that it may have the request or not: it is not served, and keeps what it
     /// has.
     pub claim_in_doubt: bool,
+    /// The role and the Secret that it has.
+    pub has: Option<Provisioned>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
 }
 
 /// Why a ClusterIdentity as a whole cannot be served. Nothing is read or written for it.
@@ -88,14 +104,14 @@ pub enum IdentityRefused {
         /// The account that the spec names.
         allowed: String,
     },
-    /// The credentials belong to another account than what was made so far.
+    /// The credentials belong to another account than what was verified before.
     #[error(
-        "the AWS credentials belong to account {actual}, and what this ClusterIdentity has made is in account {before}: give it credentials of that account, or set spec.aws.accountID to {actual} to make everything there and leave the other account as it is"
+        "the AWS credentials belong to account {actual}, and what this ClusterIdentity has verified is in account {before}: nothing is done in another account, because its Secrets would name roles that no component can assume. Correct spec.aws or the operator's credentials; to move a cluster to another account, make a new ClusterIdentity"
     )]
     AccountChanged {
         /// The account that the credentials belong to.
         actual: String,
-        /// The account in which everything was made.
+        /// The account in which it was verified.
         before: String,
     },
     /// Another ClusterIdentity makes the same names.
@@ -140,9 +156,19 @@ pub struct Desired {
     /// Whether changes are made.
     pub management: ManagementPolicy,
     /// What becomes of what is no longer asked for.
-    pub deletion: DeletionPolicy,
-    /// How many roles may be deleted in one pass.
-    pub most_deletions: usize,
+    pub deletion: DeletionRules,
+    /// Who owns what.
+    pub owners: Owners,
+    /// What may be taken away.
+    pub consents: Consents,
+    /// Prefix of every AWS name.
+    pub infra_name: String,
+    /// Whether it is right that no request is selected.
+    pub allow_empty: bool,
+    /// Which requests are selected, in words.
+    pub selection: String,
+    /// The time.
+    pub now: Timestamp,
     /// What the names of all roles of the cluster begin with.
     pub role_prefix: String,
     /// What requests lay claim to, in order or not.
@@ -159,18 +185,40 @@ pub struct Desired {
     pub retained: Vec<RetainedSecret>,
     /// How the names of roles are cut.
     pub naming: Naming,
+    /// Namespaces (with `*` and `?`) that Secrets may be written to and deleted from.
+    pub secret_namespaces: Vec<String>,
 }
 
-/// What requests lay claim to, whether or not they are in order: none of it is left over.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claims {
-    /// Names of roles, in lower case.
-    pub roles: BTreeSet<String>,
-    /// Secrets.
-    pub secrets: BTreeSet<SecretKey>,
-    /// Requests that do not say what they ask for: anything may be theirs.
-    pub unknown: Vec<RequestId>,
+/// What becomes of what is no longer asked for, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeletionRules {
+    /// Whether it is deleted at all.
+    pub policy: DeletionPolicy,
+    /// How long it must have been left over.
+    pub delay: Duration,
+    /// How many components may go within an hour.
+    pub most: usize,
+    /// A component whose role was used within this time is kept; zero for no such rule.
+    pub in_use_window: Duration,
+    /// The longest time between two looks that count as one after the other.
+    pub longest_gap: Duration,
 }
+
+impl DeletionRules {
+    /// The rules of a spec.
+    pub fn of(spec: &ClusterIdentitySpec) -> Self {
+        Self {
+            policy: spec.deletion_policy,
+            delay: spec.guardrails.deletion_delay.0,
+            most: spec.guardrails.max_deletions as usize,
+            in_use_window: spec.guardrails.in_use_window.0,
+            longest_gap: spec.drift_interval.0.saturating_mul(3).max(SHORTEST_GAP),
+        }
+    }
+}
+
+/// Looks that are so close to each other are never apart, however short the interval is: a process may be restarted.
+const SHORTEST_GAP: Duration = Duration::from_mins(1);
 
 /// What goes when a ClusterIdentity goes.
 #[derive(Debug, Clone)]
@@ -183,6 +231,16 @@ pub struct Teardown {
     pub role_prefix: String,
     /// Its issuer.
     pub issuer: DesiredIssuer,
+    /// Who owns what.
+    pub owners: Owners,
+    /// What becomes of it, and when.
+    pub deletion: DeletionRules,
+    /// Whether the deletion was confirmed.
+    pub confirmed: bool,
+    /// Namespaces (with `*` and `?`) that Secrets may be deleted from.
+    pub secret_namespaces: Vec<String>,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// The keys to publish and their document.
@@ -192,9 +250,9 @@ pub struct DesiredKeys {
     pub keys: Vec<WantedKey>,
     /// The JWKS.
     pub document: DesiredObject,
-    /// Keys that were published before, by kid. A published key that is neither wanted nor among them is unknown.
-    pub remembered: Vec<String>,
-    /// How long a key stays after it left its source; zero drops unknown keys too.
+    /// Keys that were published from a source before. A published key that is neither wanted nor among them is unknown.
+    pub remembered: Vec<Key>,
+    /// How long a key stays after it left its source.
     pub retire_after: Duration,
 }
 
@@ -205,6 +263,8 @@ pub struct DesiredRequest {
     pub id: RequestId,
     /// What it comes to.
     pub verdict: RequestVerdict,
+    /// The role and the Secret that it has.
+    pub has: Option<Provisioned>,
 }
 
 /// What a request comes to.
@@ -244,10 +304,27 @@ pub enum Ignored {
     Tombstone,
 }
 
+impl Teardown {
+    /// Prefix of every AWS name.
+    pub fn infra_name(&self) -> &str {
+        self.role_prefix.strip_suffix("-").unwrap_or(&self.role_prefix)
+    }
+}
+
 impl Desired {
     /// The name of the role that belongs to a Secret.
     pub fn role_of(&self, secret: &SecretKey) -> String {
         names::role_name(&format!("{}{}-{}", self.role_prefix, secret.namespace, secret.name), self.naming)
+    }
+
+    /// The requests that are refused and keep a role and a Secret as these are.
+    pub fn kept(&self) -> impl Iterator<Item = (&RequestId, &Provisioned)> {
+        self.requests.iter().filter_map(|request| match &request.verdict {
+            // What an older ClusterIdentity serves is looked at there.
+            RequestVerdict::Refused(RequestRefused::BelongsToAnother { .. }) => None,
+            RequestVerdict::Refused(_) => Some((&request.id, request.has.as_ref()?)),
+            _ => None,
+        })
     }
 
     /// The requests that come to a role and a Secret.
@@ -262,13 +339,17 @@ impl Desired {
 /// Computes what should be. A request that cannot be served never affects another, save by a collision with it.
 pub fn desire(inputs: &Inputs) -> Result<Desired, IdentityRefused> {
     check_identity(inputs)?;
-    let issuer = desired_issuer(&inputs.spec, &inputs.account);
+    let issuer = desired_issuer(&inputs.spec, &inputs.account).marked(inputs.owners.mark());
     let mut requests: Vec<DesiredRequest> = inputs
         .requests
         .iter()
-        .map(|request| DesiredRequest { id: request.id.clone(), verdict: verdict(inputs, &issuer, request) })
+        .map(|request| DesiredRequest {
+            id: request.id.clone(),
+            verdict: verdict(inputs, &issuer, request),
+            has: request.has.clone(),
+        })
         .collect();
-    refuse_collisions(&mut requests);
+    refuse_collisions(inputs, &mut requests);
     let pre_granted = pregrant::grant(inputs, &issuer, &mut requests);
     requests.sort_by(|a, b| a.id.cmp(&b.id));
     let claims = claims(inputs);
@@ -277,8 +358,14 @@ pub fn desire(inputs: &Inputs) -> Result<Desired, IdentityRefused> {
         owner_tag: names::owner_tag_key(&inputs.spec.infra_name),
         adoption: inputs.spec.adoption,
         management: inputs.spec.management_policy,
-        deletion: inputs.spec.deletion_policy,
-        most_deletions: inputs.spec.guardrails.max_deletions_per_pass as usize,
+        deletion: DeletionRules::of(&inputs.spec),
+        owners: inputs.owners.clone(),
+        consents: inputs.consents.clone(),
+        infra_name: inputs.spec.infra_name.clone(),
+        selection: selection(&inputs.spec.credentials_requests),
+        allow_empty: inputs.spec.credentials_requests.allow_empty,
+        now: inputs.now,
+        secret_namespaces: inputs.spec.guardrails.allowed_secret_namespaces.clone(),
         role_prefix: names::role_prefix(&inputs.spec.infra_name),
         retained: retained::retained(inputs, &claims),
         naming: inputs.spec.roles.naming,
@@ -290,54 +377,38 @@ pub fn desire(inputs: &Inputs) -> Result<Desired, IdentityRefused> {
     })
 }
 
+/// Which requests are selected, in words.
+fn selection(selection: &RequestSelection) -> String {
+    let namespaces = match selection.namespaces.as_slice() {
+        [] => "its own namespace".to_owned(),
+        namespaces => format!("namespaces {}", namespaces.join(", ")),
+    };
+    match &selection.selector {
+        Some(_) => format!("{namespaces}, with a selector"),
+        None => namespaces,
+    }
+}
+
 /// What goes when a ClusterIdentity goes.
-pub fn teardown(identity: &str, spec: &ClusterIdentitySpec, account: &str) -> Result<Teardown, IdentityRefused> {
+pub fn teardown(
+    identity: &str,
+    spec: &ClusterIdentitySpec,
+    account: &str,
+    owners: Owners,
+    consents: &Consents,
+    now: Timestamp,
+) -> Result<Teardown, IdentityRefused> {
     check_account(spec, account)?;
     Ok(Teardown {
         identity: identity.to_owned(),
         owner_tag: names::owner_tag_key(&spec.infra_name),
         role_prefix: names::role_prefix(&spec.infra_name),
-        issuer: desired_issuer(spec, account),
-    })
-}
-
-/// A request that is refused keeps what it had; one that its release has removed does not, nor one that has gone over to an
-/// older ClusterIdentity.
-fn claims(inputs: &Inputs) -> Claims {
-    let mut claims = Claims::default();
-    let keeps = |request: &&RequestInput| request.claimed_by.is_none() || request.claim_in_doubt;
-    for request in inputs.requests.iter().filter(|request| !request.tombstone).filter(keeps) {
-        let Ok(spec) = &request.spec else {
-            claims.unknown.push(request.id.clone());
-            continue;
-        };
-        if request::other_cloud(spec).is_some() {
-            continue;
-        }
-        let (Some(namespace), Some(name)) = (&spec.secret_ref.namespace, &spec.secret_ref.name) else {
-            claims.unknown.push(request.id.clone());
-            continue;
-        };
-        let full = names::full_role_name(&inputs.spec.infra_name, namespace, name);
-        claims.roles.insert(names::role_name(&full, inputs.spec.roles.naming).to_ascii_lowercase());
-        claims.secrets.insert(SecretKey { namespace: namespace.clone(), name: name.clone() });
-    }
-    for component in inputs.pre_grants.iter().flat_map(PreGrant::new_components) {
-        let full = names::full_role_name(&inputs.spec.infra_name, &component.namespace, &component.name);
-        claims.roles.insert(names::role_name(&full, inputs.spec.roles.naming).to_ascii_lowercase());
-    }
-    claims
-}
-
-/// Whether a request in force lays claim to a Secret, in order or not; one that cannot be read may.
-fn claimed_in_force(inputs: &Inputs, key: &SecretKey) -> bool {
-    let mut in_force = inputs.requests.iter().filter(|request| !request.tombstone && request.candidate_of.is_none());
-    in_force.any(|request| {
-        let Ok(spec) = &request.spec else { return true };
-        match (&spec.secret_ref.namespace, &spec.secret_ref.name) {
-            (Some(namespace), Some(name)) => *namespace == key.namespace && *name == key.name,
-            _ => request::other_cloud(spec).is_none(),
-        }
+        issuer: desired_issuer(spec, account).marked(owners.mark()),
+        deletion: DeletionRules::of(spec),
+        confirmed: consents.confirms_deletion(&spec.infra_name),
+        secret_namespaces: spec.guardrails.allowed_secret_namespaces.clone(),
+        owners,
+        now,
     })
 }
 
@@ -422,7 +493,7 @@ fn desired_keys(inputs: &Inputs, issuer: &DesiredIssuer) -> Result<DesiredKeys, 
     let retire_after = inputs.spec.issuer.retire_keys_after.0;
     let keys = wanted_keys(&inputs.keys, &inputs.remembered_keys, retire_after, inputs.now)?;
     let plain: Vec<_> = keys.iter().map(|wanted| wanted.key.clone()).collect();
-    let remembered: Vec<String> = inputs.remembered_keys.iter().map(|old| old.key.kid.clone()).collect();
+    let remembered: Vec<Key> = inputs.remembered_keys.iter().map(|old| old.key.clone()).collect();
     Ok(DesiredKeys {
         document: DesiredObject {
             key: issuer.jwks_key(),
@@ -471,6 +542,7 @@ fn wanted(
         credentials: credentials(&role.arn, &read.token_path),
         request: request.id.to_string(),
         identity: inputs.identity.clone(),
+        mark: inputs.owners.own.as_ref().map(|own| own.mark_of_secret(&read.secret)),
     };
     let read = Arc::new(read);
     Ok(Wanted { role, secret: Some(secret), in_force: read.clone(), read, hold: None })
@@ -481,17 +553,45 @@ fn wanted_role(inputs: &Inputs, issuer: &DesiredIssuer, read: &ReadRequest) -> R
     guardrails::check(&inputs.spec.guardrails, read)?;
     let role = desired_role(&inputs.spec, &inputs.account, &issuer.provider, read, &read.secret)
         .map_err(|error| RequestRefused::Undecodable(error.to_string()))?;
+    let role = DesiredRole { mark: inputs.owners.mark(), ..role };
     guardrails::check_limits(&role, inputs.trust_limit.unwrap_or(guardrails::DEFAULT_TRUST_LIMIT))?;
     Ok(role)
 }
 
-fn refuse_collisions(requests: &mut [DesiredRequest]) {
-    let all = requests.iter().filter_map(|request| match &request.verdict {
-        RequestVerdict::Wanted(wanted) => Some((&request.id, &wanted.role, &wanted.read.secret)),
-        _ => None,
-    });
-    let mut refused = guardrails::collisions(all);
-    for request in requests {
+/// Of requests that collide, the one that has what they ask for keeps it, otherwise the older one; the others are refused.
+fn refuse_collisions(inputs: &Inputs, requests: &mut [DesiredRequest]) {
+    let inputs: BTreeMap<&RequestId, &RequestInput> = inputs.requests.iter().map(|input| (&input.id, input)).collect();
+    let asking = |request: &DesiredRequest| match &request.verdict {
+        RequestVerdict::Wanted(wanted) => {
+            let input = inputs.get(&request.id);
+            let has = input.and_then(|input| input.has.as_ref());
+            Some(Asking {
+                id: request.id.clone(),
+                role: wanted.role.name.clone(),
+                secret: wanted.read.secret.clone(),
+                has_role: has.is_some_and(|has| has.role.eq_ignore_ascii_case(&wanted.role.name)),
+                has_secret: has.is_some_and(|has| has.secret.as_ref() == Some(&wanted.read.secret)),
+                created: input.and_then(|input| input.created),
+            })
+        }
+        // What a request that is not served now keeps is nobody else's either.
+        RequestVerdict::Refused(RequestRefused::BelongsToAnother { .. }) => None,
+        RequestVerdict::Refused(_) | RequestVerdict::Ignored(Ignored::Candidate(_)) => {
+            let has = request.has.as_ref()?;
+            Some(Asking {
+                id: request.id.clone(),
+                role: has.role.clone(),
+                secret: has.secret.clone()?,
+                has_role: true,
+                has_secret: true,
+                created: inputs.get(&request.id).and_then(|input| input.created),
+            })
+        }
+        RequestVerdict::Ignored(_) => None,
+    };
+    let asking: Vec<Asking> = requests.iter().filter_map(asking).collect();
+    let mut refused = guardrails::collisions(&asking);
+    for request in requests.iter_mut().filter(|request| matches!(request.verdict, RequestVerdict::Wanted(_))) {
         if let Some(refusal) = refused.remove(&request.id) {
             request.verdict = RequestVerdict::Refused(refusal);
         }

@@ -365,7 +365,7 @@ impl Component<'_> {
         let id = RequestId { namespace: namespace.into(), name };
         let (read, role_name) = (Arc::new(read), role.name.clone());
         let wanted = Wanted { role, secret: None, in_force: read.clone(), read, hold: self.hold(&role_name) };
-        requests.push(DesiredRequest { id, verdict: RequestVerdict::Wanted(Box::new(wanted)) });
+        requests.push(DesiredRequest { id, verdict: RequestVerdict::Wanted(Box::new(wanted)), has: None });
         Ok(policies)
     }
 

@@ -133,23 +133,23 @@ pub enum RequestRefused {
         /// What is allowed.
         allowed: String,
     },
-    /// Several requests make the same role name.
+    /// Another request has the role of this name.
     #[error(
-        "the role name {role} is also that of {others}: names are cut at 64 characters and compared without case; shorten infraName, rename a secretRef, or use roles.naming: Hashed"
+        "the role name {role} is that of {keeper}, which keeps it: names are cut at 64 characters and compared without case; shorten infraName, rename a secretRef, or use roles.naming: Hashed"
     )]
     RoleNameCollision {
         /// The role name.
         role: String,
-        /// The other requests.
-        others: String,
+        /// The request that has it.
+        keeper: String,
     },
-    /// Several requests want the same Secret.
-    #[error("the Secret {secret} is also that of {others}; give each request a secretRef of its own")]
+    /// Another request has the Secret.
+    #[error("the Secret {secret} is that of {keeper}, which keeps it; give each request a secretRef of its own")]
     SecretCollision {
         /// The Secret.
         secret: String,
-        /// The other requests.
-        others: String,
+        /// The request that has it.
+        keeper: String,
     },
     /// The inline policy is too long for IAM.
     #[error("the inline policy has {length} characters without white space; IAM allows {limit}")]
@@ -232,11 +232,27 @@ pub fn provider_kind(spec: &CredentialsRequestSpec) -> Option<String> {
     Some(kind)
 }
 
-/// The kind of a `providerSpec` that is for another cloud. A request in force whose kind is no such name is refused instead:
-/// a slip must not give up its role.
+/// The kinds of a `providerSpec` for other clouds: with [`AWS_KIND`], all that OpenShift has ever had
+/// (openshift/cloud-credential-operator, `pkg/apis/cloudcredential/v1`).
+pub const OTHER_CLOUDS: [&str; 11] = [
+    "AlibabaCloudProviderSpec",
+    "AzureProviderSpec",
+    "EquinixMetalProviderSpec",
+    "GCPProviderSpec",
+    "IBMCloudPowerVSProviderSpec",
+    "IBMCloudProviderSpec",
+    "KubevirtProviderSpec",
+    "NutanixProviderSpec",
+    "OpenStackProviderSpec",
+    "OvirtProviderSpec",
+    "VSphereProviderSpec",
+];
+
+/// The kind of a `providerSpec` that is for another cloud. A request in force whose kind is no such name, exactly spelt, is
+/// refused instead: a slip must not give up its role.
 pub fn other_cloud(spec: &CredentialsRequestSpec) -> Option<String> {
     let kind = provider_kind(spec)?;
-    (kind != AWS_KIND && kind.ends_with("ProviderSpec")).then_some(kind)
+    OTHER_CLOUDS.contains(&kind.as_str()).then_some(kind)
 }
 
 /// Reads a request's spec.

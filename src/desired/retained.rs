@@ -1,14 +1,13 @@
-//! Secrets of requests that are gone, whose roles are kept.
+//! Secrets of requests that are gone, whose roles are kept, for good or until they may be deleted.
 //!
 //! OpenShift's own operator deletes a request's Secret together with the request, whatever `deletionPolicy` says
 //! (openshift/cloud-credential-operator, `pkg/operator/credentialsrequest`). A role without its Secret is of no use to the
-//! component that still runs, so under `Retain` the Secret is kept as well.
+//! component that still runs, so the Secret is kept as long as the role.
 
 use super::request::{self, RequestId};
 use super::role::role_arn;
 use super::secret::{DesiredSecret, SecretKey, credentials};
 use super::{Claims, Inputs, guardrails, names};
-use crate::api::cluster_identity::DeletionPolicy;
 
 /// What was provisioned for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +35,6 @@ pub struct RetainedSecret {
 
 /// Of what was provisioned, that which no request asks for any more.
 pub(super) fn retained(inputs: &Inputs, claims: &Claims) -> Vec<RetainedSecret> {
-    if inputs.spec.deletion_policy != DeletionPolicy::Retain {
-        return Vec::new();
-    }
     inputs.provisioned.iter().filter_map(|provisioned| retain(inputs, claims, provisioned)).collect()
 }
 
@@ -59,6 +55,7 @@ fn retain(inputs: &Inputs, claims: &Claims, provisioned: &ProvisionedSecret) -> 
             credentials: credentials(&provisioned.role_arn, &token_path),
             request: provisioned.request.to_string(),
             identity: inputs.identity.clone(),
+            mark: inputs.owners.own.as_ref().map(|own| own.mark_of_secret(key)),
         },
         provisioned: provisioned.clone(),
     })

@@ -33,6 +33,8 @@ pub struct DesiredRole {
     pub boundary: Option<String>,
     /// Tags that must be there.
     pub tags: BTreeMap<String, String>,
+    /// The owner mark that it is to carry.
+    pub mark: Option<String>,
 }
 
 /// A policy, as it is sent and as it is understood.
@@ -103,6 +105,7 @@ pub fn desired_role(
         permissions: Policy::of(&permissions_policy(request))?,
         boundary: spec.roles.permissions_boundary_arn.clone(),
         tags,
+        mark: None,
         name,
         path,
     })

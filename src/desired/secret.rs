@@ -52,6 +52,9 @@ pub struct DesiredSecret {
     pub request: String,
     /// The identity it belongs to, `namespace/name`.
     pub identity: String,
+    /// The owner mark that it is to carry.
+    #[serde(skip)]
+    pub mark: Option<String>,
 }
 
 impl DesiredSecret {

@@ -39,6 +39,8 @@ fn request(name: &str, more: &Value) -> RequestInput {
         tombstone: false,
         claimed_by: None,
         claim_in_doubt: false,
+        has: None,
+        created: None,
     }
 }
 
@@ -64,6 +66,8 @@ fn inputs_of(spec: ClusterIdentitySpec, requests: Vec<RequestInput>, pre_grants:
         keys: vec![KeySource { origin: "Secret signer".into(), held: Ok(Held::Entry(pem.into())) }],
         remembered_keys: Vec::new(),
         requests,
+        owners: Owners::default(),
+        consents: Consents::default(),
         now: Timestamp::UNIX_EPOCH,
     }
 }
@@ -157,29 +161,81 @@ fn guardrails_refuse_what_asks_for_all_of_a_pattern() {
     );
 }
 
+/// A request that has the role and the Secret that it asks for by this name.
+fn having(name: &str, more: &Value) -> RequestInput {
+    let plain = request(name, more);
+    let key = plain.spec.as_ref().unwrap().secret_ref.key().unwrap();
+    let has = Provisioned {
+        role: format!("prod-eu-{}-{}", key.namespace, key.name).chars().take(64).collect(),
+        role_arn: String::new(),
+        role_id: String::new(),
+        secret: Some(key),
+        token_path: String::new(),
+        policy_hash: None,
+        trust_hash: None,
+    };
+    RequestInput { has: Some(has), ..plain }
+}
+
 #[test]
-fn collisions_name_the_others_and_spare_the_rest() {
+fn of_requests_that_collide_the_one_that_has_it_or_the_older_one_keeps_it() {
     let long = "x".repeat(60);
     let named = |name: &str| json!({"secretRef": {"namespace": "openshift-x", "name": name}});
+    let made =
+        |second: i64, request: RequestInput| RequestInput { created: Timestamp::from_second(second).ok(), ..request };
     let requests = || {
         vec![
-            request("a", &named(&format!("{long}-a"))),
-            request("b", &named(&format!("{long}-b"))),
-            request("same", &named("s")),
-            request("as", &named("s")),
+            made(2, request("a", &named(&format!("{long}-a")))),
+            made(1, request("b", &named(&format!("{long}-b")))),
+            made(1, request("same", &named("s"))),
+            made(2, having("incumbent", &named("s"))),
             request("fine", &json!({})),
         ]
     };
+    let served = |desired: &Desired| desired.wanted().map(|(id, _)| id.name.clone()).collect::<Vec<_>>();
     let desired = desire_of(spec(&json!({})), requests());
-    assert_eq!(desired.wanted().map(|(id, _)| id.name.as_str()).collect::<Vec<_>>(), ["fine"]);
-    assert!(
-        matches!(refusal(&desired, "a"), RequestRefused::RoleNameCollision { others, .. } if others == "requests/b")
-    );
-    assert!(
-        matches!(refusal(&desired, "as"), RequestRefused::SecretCollision { others, .. } if others == "requests/same")
-    );
+    assert_eq!(served(&desired), ["b", "fine", "incumbent"]);
+    let keeps = |name: &str, of: &str| match refusal(&desired, name) {
+        RequestRefused::RoleNameCollision { keeper, .. } | RequestRefused::SecretCollision { keeper, .. } => {
+            assert_eq!(keeper, format!("requests/{of}"));
+        }
+        other => panic!("{other}"),
+    };
+    keeps("a", "b");
+    keeps("same", "incumbent");
     let hashed = desire_of(spec(&json!({"roles": {"naming": "Hashed"}})), requests());
-    assert_eq!(hashed.wanted().count(), 3, "hashed names do not collide; one Secret for two still does");
+    assert_eq!(served(&hashed), ["a", "b", "fine", "incumbent"], "hashed names do not collide");
+}
+
+#[test]
+fn a_request_claims_what_it_has_until_it_has_what_it_asks_for() {
+    let mut moved = having("old", &json!({}));
+    moved.spec = request("new", &json!({})).spec;
+    let desired = desire_of(spec(&json!({})), vec![moved.clone()]);
+    assert!(["old", "new"].iter().all(|name| desired.claims.roles.contains(&format!("prod-eu-openshift-x-{name}"))));
+    assert_eq!(desired.claims.secrets.len(), 2);
+    // Also while it is refused, and then it is looked at as it is.
+    moved.spec = Err("undecodable".into());
+    let refused = desire_of(spec(&json!({})), vec![moved.clone()]);
+    assert!(refused.claims.roles.contains("prod-eu-openshift-x-old"));
+    assert_eq!(refused.kept().count(), 1);
+    // Not where the release has removed it, nor where it is for another cloud.
+    let removed = RequestInput { tombstone: true, ..having("old", &json!({})) };
+    assert!(desire_of(spec(&json!({})), vec![removed]).claims.roles.is_empty());
+    let elsewhere = json!({"providerSpec": {"kind": "GCPProviderSpec"}});
+    assert!(desire_of(spec(&json!({})), vec![having("old", &elsewhere)]).claims.roles.is_empty());
+}
+
+#[test]
+fn a_provider_kind_that_is_none_is_refused_and_keeps_what_it_has() {
+    for kind in ["AwsProviderSpec", "AWSSProviderSpec", "awsproviderspec", "GcpProviderSpec", "", "ProviderSpec"] {
+        let misspelt = json!({"providerSpec": {
+            "apiVersion": "cloudcredential.openshift.io/v1", "kind": kind, "statementEntries": [],
+        }});
+        let desired = desire_of(spec(&json!({})), vec![having("a", &misspelt)]);
+        assert!(matches!(refusal(&desired, "a"), RequestRefused::Undecodable(_)), "{kind}");
+        assert!(desired.claims.roles.contains("prod-eu-openshift-x-a"), "{kind}");
+    }
 }
 
 #[test]

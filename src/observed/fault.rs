@@ -44,6 +44,11 @@ pub enum FaultClass {
 }
 
 impl FaultClass {
+    /// Whether it passes by itself, and says nothing about what was to be read, only that it could not be.
+    pub const fn is_passing(self) -> bool {
+        matches!(self, Self::Throttled | Self::Server | Self::Network | Self::Unsettled | Self::Credentials)
+    }
+
     /// One word for metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -2,13 +2,17 @@
 
 pub mod dump;
 pub mod fault;
+pub mod usage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
 
 use crate::desired::issuer::PublicAccessBlock;
 use crate::desired::secret::SecretKey;
-use crate::policy::{Document, PolicyError};
+use crate::policy::{Document, Effect, PolicyError};
 pub use fault::{Fault, FaultClass};
+pub use usage::{AccountUse, LastUse};
 
 /// Something that was read, or why it could not be.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,8 +49,14 @@ pub struct Observed {
     pub bucket: Seen<BucketState>,
     /// The IAM OIDC provider; `None` when there is none.
     pub provider: Seen<Option<ObservedProvider>>,
-    /// The roles that were looked for, by wanted name.
+    /// Other providers of the account that may be the cluster's; `None` when nobody looked for them.
+    pub other_providers: Option<Seen<Vec<ObservedProvider>>>,
+    /// The roles that were looked for, by name.
     pub roles: BTreeMap<String, Seen<Option<ObservedRole>>>,
+    /// The permissions boundaries that are to be set, by ARN.
+    pub boundaries: BTreeMap<String, Seen<Document>>,
+    /// How the roles of the account are used.
+    pub account_use: AccountUse,
     /// What carries the cluster's mark and is asked for by no request.
     pub leftovers: Leftovers,
     /// The Secrets that were looked for; empty when there is no cluster to look in.
@@ -110,11 +120,20 @@ pub struct ObservedObject {
     pub body: Vec<u8>,
     /// Its content type.
     pub content_type: Option<String>,
+    /// Its entity tag, as it was returned.
+    pub etag: Option<String>,
+    /// The revision in its metadata ([`REVISION`]).
+    pub revision: Option<i64>,
 }
+
+/// The name of the object metadata that holds the revision of `keys.json`.
+pub const REVISION: &str = "rolecall-revision";
 
 /// The IAM OIDC provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedProvider {
+    /// Its ARN.
+    pub arn: String,
     /// Its URL, as returned (AWS leaves the scheme out).
     pub url: String,
     /// Its audiences.
@@ -132,11 +151,19 @@ pub struct Leftovers {
     pub secrets: Vec<LeftoverSecret>,
 }
 
-/// A role that carries the cluster's mark and is asked for by no request.
+/// A role that belongs to the cluster by its tags and is asked for by no request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// Its name.
     pub name: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// When it was last used, as far as AWS tells.
+    pub last_used: Option<LastUse>,
+    /// The ARNs of the OIDC providers that its trust policy allows.
+    pub trusted: BTreeSet<String>,
     /// Whether it has the inline policy that Rolecall and ccoctl make: the one of the role's own name.
     pub own_policy: bool,
     /// What else hangs on it, in words: someone uses it for something of theirs.
@@ -144,19 +171,29 @@ pub struct Leftover {
 }
 
 impl Leftover {
-    /// A leftover with these inline policies, attached policies (ARNs) and instance profiles.
-    pub fn new<'a>(
-        name: &str,
+    /// With these inline policies, attached policies (ARNs) and instance profiles.
+    #[must_use]
+    pub fn having<'a>(
+        self,
         inline: impl Iterator<Item = &'a str>,
         attached: &[String],
         instance_profiles: &[String],
     ) -> Self {
-        let (own, foreign): (Vec<&str>, Vec<&str>) = inline.partition(|policy| *policy == name);
+        let (own, foreign): (Vec<&str>, Vec<&str>) = inline.partition(|policy| *policy == self.name);
         let mut others: Vec<String> = foreign.iter().map(|policy| format!("inline policy {policy}")).collect();
         others.extend(attached.iter().map(|arn| format!("attached policy {arn}")));
         others.extend(instance_profiles.iter().map(|profile| format!("instance profile {profile}")));
-        Self { name: name.to_owned(), own_policy: !own.is_empty(), others }
+        Self { own_policy: !own.is_empty(), others, ..self }
     }
+}
+
+/// The ARNs of the OIDC providers whose tokens a trust policy allows.
+pub fn trusted_providers(trust: &ReadPolicy) -> BTreeSet<String> {
+    let statements = trust.iter().flat_map(|document| &document.statements);
+    let allowing = statements.filter(|statement| statement.effect == Effect::Allow);
+    let principals = allowing.filter_map(|statement| statement.principals.as_ref()).filter(|who| !who.inverted);
+    let federated = principals.filter_map(|who| who.by_kind.get("Federated")).flatten();
+    federated.filter(|arn| arn.contains(":oidc-provider/")).cloned().collect()
 }
 
 /// A Secret that carries the cluster's mark and is asked for by no request.
@@ -168,6 +205,8 @@ pub struct LeftoverSecret {
     pub uid: String,
     /// Its resource version: one that someone changed meanwhile is not meant either.
     pub resource_version: String,
+    /// Its owner mark without its place; none for a copy, whose mark names another place.
+    pub mark: Option<String>,
 }
 
 /// All that a teardown has read.
@@ -179,13 +218,15 @@ pub struct ObservedTeardown {
     pub provider: Seen<Option<ObservedProvider>>,
     /// The issuer bucket; `None` when there is none that is ours.
     pub bucket: Seen<Option<DoomedBucket>>,
+    /// How the roles of the account are used.
+    pub account_use: AccountUse,
 }
 
 /// The issuer bucket as far as a teardown has to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoomedBucket {
-    /// Whether it carries the cluster's mark; otherwise it has no tag at all.
-    pub marked: bool,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
     /// Whether versioning is, or was, switched on.
     pub versioned: bool,
     /// Those of our documents that lie in it.
@@ -213,6 +254,12 @@ pub struct ObservedRole {
     pub boundary: Option<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// Its unique id (`AROA…`): a role that was made anew has another.
+    pub id: String,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// When it was last used, as far as AWS tells.
+    pub last_used: Option<LastUse>,
 }
 
 /// A Secret in its target namespace.
@@ -228,6 +275,7 @@ pub enum SecretState {
 
 /// What matters of a Secret. Its values are not kept: they might be someone's access keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct ObservedSecret {
     /// Its resource version.
     pub resource_version: String,
@@ -249,6 +297,10 @@ pub struct ObservedSecret {
     pub identity: Option<String>,
     /// The request that its annotation names.
     pub request: Option<String>,
+    /// Its owner mark without its place; none for a copy, whose mark names another place.
+    pub mark: Option<String>,
+    /// Whether its access keys may be replaced (annotation `rolecall.dev/replace-with: sts`).
+    pub replaceable: bool,
 }
 
 /// The two documents as an anonymous reader gets them over HTTPS.
@@ -269,6 +321,10 @@ pub enum Fetched {
         body: Vec<u8>,
         /// Its content type.
         content_type: Option<String>,
+        /// Its entity tag.
+        etag: Option<String>,
+        /// The revision in its metadata.
+        revision: Option<i64>,
     },
     /// An HTTP status other than 200.
     Status(u16),

@@ -23,6 +23,8 @@ pub enum Subject {
     Role(RequestId),
     /// A request's Secret.
     Secret(RequestId),
+    /// The selection of requests.
+    Requests,
     /// All that is left over: what stands before it holds every deletion.
     Leftovers,
     /// A role that no request asks for.
@@ -39,6 +41,17 @@ impl Subject {
             _ => None,
         }
     }
+}
+
+/// What must be there for a document to be written, so that nothing is overwritten that nobody looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// No document.
+    Absent,
+    /// The document with this entity tag.
+    Version(String),
+    /// Whatever is there: the service told no entity tag.
+    Anything,
 }
 
 /// One change, one call (a created bucket apart, which gets its tags at once).
@@ -73,6 +86,10 @@ pub enum Change {
         bucket: String,
         /// The document.
         object: DesiredObject,
+        /// What must be there.
+        expected: Expected,
+        /// The revision to note in the object's metadata.
+        revision: Option<i64>,
     },
     /// Create the provider with its audiences and tags.
     CreateProvider(DesiredProvider),
@@ -142,6 +159,10 @@ pub enum Change {
         secret: DesiredSecret,
         /// Take over fields that another manager holds; only of a Secret that is ours.
         force: bool,
+        /// Whether it points the component at a role that it did not name before.
+        points_anew: bool,
+        /// Whether it replaces access keys, which then go.
+        removes_access_keys: bool,
     },
     /// Delete a Secret that nobody asks for any more, if it is still the one that was looked at.
     DeleteSecret(LeftoverSecret),
@@ -211,7 +232,7 @@ impl Change {
             | Self::DeleteBucket { bucket }
             | Self::PutPublicAccessBlock { bucket, .. }
             | Self::PutBucketPolicy { bucket, .. } => format!("bucket/{bucket}"),
-            Self::PutObject { bucket, object } => format!("bucket/{bucket}/{}", object.key),
+            Self::PutObject { bucket, object, .. } => format!("bucket/{bucket}/{}", object.key),
             Self::DeleteObject { bucket, key } => format!("bucket/{bucket}/{key}"),
             Self::CreateProvider(provider) => format!("provider/{}", provider.host_and_path()),
             Self::AddAudience { arn, .. }

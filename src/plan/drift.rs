@@ -20,6 +20,18 @@ pub enum Cause {
     LeftOver,
 }
 
+impl Cause {
+    /// The cause as it is logged.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "Missing",
+            Self::Differs => "Differs",
+            Self::Drift => "Drift",
+            Self::LeftOver => "LeftOver",
+        }
+    }
+}
+
 /// A field that can differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]

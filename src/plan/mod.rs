@@ -1,9 +1,19 @@
 //! The comparison of what should be with what is, and its result: an ordered list of changes, as data.
 
 pub mod change;
+pub mod deletion;
+mod draft;
 pub mod drift;
 mod issuer;
+mod issuer_in_force;
+mod kept_request;
+mod kept_statements;
 mod leftover;
+mod mark;
+mod narrowing;
+mod obstacle;
+mod ownership;
+mod published_keys;
 mod role;
 mod secret;
 pub mod settling;
@@ -15,14 +25,23 @@ pub mod verification;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::api::cluster_identity::{Adoption, ManagementPolicy};
-use crate::desired::Desired;
-use crate::desired::names::same_resource;
+use jiff::Timestamp;
+
+use crate::api::cluster_identity::{AdoptedSettings, ManagementPolicy, UnknownKey};
+use crate::desired::request::RequestId;
 use crate::desired::retained::RetainedSecret;
 use crate::desired::secret::SecretKey;
+use crate::desired::{Desired, RequestVerdict};
 use crate::observed::{Fault, Observed};
 pub use change::{Change, Subject};
+pub use deletion::{Deletion, Deletions, Hold, PriorDeletions, UseOfRoles};
+use draft::{Draft, Frame};
 pub use drift::{Cause, Difference, Field};
+pub use kept_request::KeptRequest;
+pub use mark::Mark;
+pub use obstacle::Obstacle;
+pub use ownership::LostMark;
+pub use published_keys::PublishedKeys;
 pub use settling::Settling;
 pub use teardown::teardown;
 pub use verification::Verification;
@@ -33,6 +52,20 @@ pub struct Prior {
     /// What was last seen to be true, as fingerprints by subject. It tells drift (someone changed it) from a change of
     /// what is wanted, and remembers what is ours though someone took our mark away.
     pub verified: BTreeMap<Subject, String>,
+    /// What is known of the roles of requests.
+    pub roles: BTreeMap<RequestId, KnownRole>,
+    /// What others had set on the issuer when it was adopted.
+    pub adopted: AdoptedSettings,
+    /// The revision of `keys.json` that was last written; `None` where nothing is remembered of it.
+    pub keys_revision: Option<i64>,
+    /// Published keys that nobody knows.
+    pub unknown_keys: Vec<UnknownKey>,
+    /// What waits to be deleted, and what was deleted lately.
+    pub deletions: PriorDeletions,
+    /// When the youngest role of ours was made that the status remembers: one that is younger shows that the status was restored.
+    pub newest_role: Option<Timestamp>,
+    /// Names of roles that were about to be made.
+    pub begun_roles: BTreeSet<String>,
     /// What was changed a moment ago.
     pub settling: Settling,
     /// The fingerprint of an issuer bucket that was about to be created.
@@ -41,6 +74,15 @@ pub struct Prior {
     pub granted_ahead: BTreeSet<String>,
     /// The watch that fails just now, and why: what is asked for may not all be known, so nothing counts as left over.
     pub interrupted: Option<String>,
+}
+
+/// What is known of the role of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownRole {
+    /// Its unique id when it was last verified; empty where it was not noted.
+    pub id: String,
+    /// Fingerprints of statements of others in its trust policy that are kept.
+    pub adopted_statements: Vec<String>,
 }
 
 /// A plan.
@@ -56,10 +98,35 @@ pub struct Plan {
     pub verification: Verification,
     /// The fingerprint of each subject as it is wanted.
     pub fingerprints: BTreeMap<Subject, String>,
+    /// The owner marks that are to be set, on what was seen to be right. They are no change of the plan.
+    pub marks: Vec<Mark>,
+    /// The marks that wait until the status remembers what they stand for.
+    pub later_marks: Vec<Mark>,
+    /// When the youngest role of ours was made, and the roles that were about to be made and were not seen yet; `None` when not all
+    /// roles were read.
+    pub youngest: Option<(Option<Timestamp>, BTreeSet<String>)>,
+    /// What is published of keys.
+    pub keys: Option<PublishedKeys>,
+    /// What of others on the issuer is kept.
+    pub adopted: AdoptedSettings,
+    /// Fingerprints of statements of others that are kept in the trust policies of requests' roles.
+    pub adopted_trust: BTreeMap<RequestId, Vec<String>>,
+    /// Fingerprints of the trust policies of requests' roles as they are wanted, with the statements of others that are kept.
+    pub trust_hashes: BTreeMap<RequestId, String>,
+    /// The unique ids of the roles of requests, as they were read.
+    pub role_ids: BTreeMap<RequestId, String>,
+    /// What was seen of what refused requests keep.
+    pub kept: BTreeMap<RequestId, KeptRequest>,
+    /// What carries another owner's mark though it was verified before.
+    pub lost: Vec<LostMark>,
+    /// What is left over and may be deleted, and what it waits for.
+    pub deletions: Deletions,
     /// What carries the cluster's mark and is asked for by nobody, in words.
     pub orphans: Vec<String>,
     /// Secrets that are kept for roles that are kept.
     pub retained: Vec<RetainedSecret>,
+    /// The consents that this plan makes use of, and for what.
+    pub consents: Vec<(&'static str, String)>,
     /// Reads that were denied and that could be done without.
     pub done_without: Vec<Fault>,
     /// What was changed a moment ago and this plan's reads did not show.
@@ -83,137 +150,6 @@ pub struct Step {
     pub differences: Vec<Difference>,
 }
 
-/// What stands in the way of a subject.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Obstacle {
-    /// Something of the wanted name is not ours.
-    #[error(
-        "{what} exists and does not carry the tag {tag}: it is left alone; remove it, choose another name, or set adoption: Adopt"
-    )]
-    NotOurs {
-        /// The resource.
-        what: String,
-        /// The tag that is missing.
-        tag: String,
-    },
-    /// The bucket's name is taken by another account, or we may not look.
-    #[error(
-        "bucket {bucket} cannot be looked at: another account owns that name, or the operator lacks s3:GetBucketTagging on it ({fault})"
-    )]
-    BucketForbidden {
-        /// The bucket.
-        bucket: String,
-        /// AWS's answer.
-        fault: String,
-    },
-    /// The bucket is to be adopted, but holds more than our documents.
-    #[error(
-        "bucket {0} does not carry the cluster's tag and holds objects other than the issuer's documents, or cannot be listed: its policy would make all of them public, so it is not taken over; tag it if it is the issuer's, or choose another bucket"
-    )]
-    BucketInUse(String),
-    /// A role lies at another path.
-    #[error(
-        "role {role} lies at path {found}, not {wanted}, and IAM cannot move it: set roles.path to {found} in a new ClusterIdentity, or delete the role"
-    )]
-    OtherPath {
-        /// The role.
-        role: String,
-        /// Its path.
-        found: String,
-        /// The wanted path.
-        wanted: String,
-    },
-    /// A foreign Secret.
-    #[error("Secret {secret} {problem}: it is left alone; remove it or give the request another secretRef")]
-    ForeignSecret {
-        /// The Secret.
-        secret: String,
-        /// What makes it foreign.
-        problem: String,
-    },
-    /// The target namespace does not exist.
-    #[error("target namespace {0} not found")]
-    NamespaceMissing(String),
-    /// The keys are refused, and so the document is not touched.
-    #[error("{0}")]
-    Keys(#[from] crate::desired::keys::KeysRefused),
-    /// It rests on something that an obstacle stands before.
-    #[error("it waits for {0}")]
-    WaitsFor(&'static str),
-    /// A role of another case has the name.
-    #[error(
-        "role {found} has the name {role} but for its case, and IAM keeps names unique without regard to case: remove it, or choose another infraName"
-    )]
-    OtherCase {
-        /// The wanted name.
-        role: String,
-        /// The name as it is.
-        found: String,
-    },
-    /// A watch fails, so that what is asked for may not be seen.
-    #[error("nothing is deleted or put back before it answers again: {0}; what is asked for may not be seen")]
-    WatchLost(String),
-    /// It was changed a moment ago, and reads do not show that yet.
-    #[error("{0} was done a moment ago and AWS's reads do not show it yet")]
-    Settling(String),
-    /// More would be deleted than the guardrail allows.
-    #[error(
-        "{wanted} roles or Secrets are left over and guardrails.maxDeletionsPerPass is {allowed}: nothing is deleted; see whether credentialsRequests still selects the right requests, then raise it"
-    )]
-    TooManyDeletions {
-        /// How many.
-        wanted: usize,
-        /// How many are allowed.
-        allowed: usize,
-    },
-    /// A request does not say what is its own, so nothing is known to be left over.
-    #[error("the request {0} does not say which Secret it is for, so nothing is deleted: any of it may be its own")]
-    ClaimUnknown(String),
-    /// A role that was to be granted ahead of an upgrade is there already, otherwise than it would be made.
-    #[error(
-        "role {0} is to be granted ahead of an upgrade, but exists and was not made by an UpgradeCheck: it may belong to a request that is not served; mend or remove that one, or the role"
-    )]
-    NotPreGranted(String),
-    /// A role serves someone else too.
-    #[error(
-        "role {role} is not deleted, because someone else uses it ({others}): take that off the role, or set deletionPolicy: Retain"
-    )]
-    RoleInUse {
-        /// The role.
-        role: String,
-        /// What hangs on it.
-        others: String,
-    },
-    /// The bucket keeps old versions, which Rolecall never deletes.
-    #[error(
-        "bucket {0} is versioned: neither it nor its documents are deleted; empty and delete it by hand, or set deletionPolicy: Retain"
-    )]
-    BucketVersioned(String),
-    /// The bucket holds what is not ours.
-    #[error(
-        "bucket {bucket} also holds {others}: it is not deleted; remove those objects, or set deletionPolicy: Retain"
-    )]
-    BucketNotEmpty {
-        /// The bucket.
-        bucket: String,
-        /// Some of the objects.
-        others: String,
-    },
-    /// It could not be read, so nothing is concluded.
-    #[error("{0}")]
-    Unreadable(Fault),
-}
-
-impl Obstacle {
-    /// The fault of something that could not be read.
-    pub const fn unreadable(&self) -> Option<&Fault> {
-        match self {
-            Self::Unreadable(fault) => Some(fault),
-            _ => None,
-        }
-    }
-}
-
 /// The differences among steps that are someone else's doing.
 pub fn drift_among<'a>(steps: impl Iterator<Item = &'a Step>) -> impl Iterator<Item = (&'a Step, &'a Difference)> {
     steps
@@ -223,18 +159,31 @@ pub fn drift_among<'a>(steps: impl Iterator<Item = &'a Step>) -> impl Iterator<I
 
 /// Compares. Pure, total, and the same for the same arguments.
 pub fn plan(desired: &Desired, observed: &Observed, prior: &Prior) -> Plan {
-    let mut draft = Draft::new(&desired.owner_tag, desired.adoption, prior);
+    let mut draft = Draft::new(Frame::of(desired), prior);
+    issuer_in_force::judge(&mut draft, desired, observed);
     issuer::compare(&mut draft, desired, observed);
+    let verification = verification::verify(desired, observed, &draft);
+    draft.trust_may_be_given = issuer::may_be_trusted(&draft, &verification, observed, desired);
     for (id, wanted) in desired.wanted() {
-        role::compare(&mut draft, id, wanted, observed.roles.get(&wanted.role.name));
+        role::compare(&mut draft, id, wanted, desired, observed);
         if let Some(secret) = &wanted.secret {
             secret::compare(&mut draft, id, secret, observed.secrets.get(&secret.key));
         }
     }
+    kept_request::observe(&mut draft, desired, observed);
+    nothing_selected(&mut draft, desired);
     leftover::compare(&mut draft, desired, observed);
-    let verification = verification::verify(desired, observed, &draft);
-    let plan = draft.finish(desired.management, verification, Some(desired));
+    let plan = draft.finish(verification, Some(desired));
     Plan { throttled: observed.throttled, ..plan }
+}
+
+/// An identity that serves nothing is, but for a new one, one whose selection was changed by mistake.
+fn nothing_selected(draft: &mut Draft, desired: &Desired) {
+    let for_aws = |verdict: &RequestVerdict| matches!(verdict, RequestVerdict::Wanted(_) | RequestVerdict::Refused(_));
+    if !desired.allow_empty && !desired.requests.iter().any(|request| for_aws(&request.verdict)) {
+        let (selection, others) = (desired.selection.clone(), desired.requests.len());
+        draft.obstruct(&Subject::Requests, Obstacle::NothingSelected { selection, others });
+    }
 }
 
 impl Plan {
@@ -285,115 +234,5 @@ impl Withheld {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-}
-
-/// A plan in the making.
-struct Draft<'a> {
-    owner_tag: &'a str,
-    adopt: bool,
-    prior: &'a Prior,
-    steps: Vec<Step>,
-    obstacles: Vec<(Subject, Obstacle)>,
-    fingerprints: BTreeMap<Subject, String>,
-    orphans: Vec<String>,
-    retained: Vec<RetainedSecret>,
-    done_without: Vec<Fault>,
-}
-
-impl<'a> Draft<'a> {
-    fn new(owner_tag: &'a str, adoption: Adoption, prior: &'a Prior) -> Self {
-        Self {
-            owner_tag,
-            adopt: adoption == Adoption::Adopt,
-            prior,
-            steps: Vec::new(),
-            obstacles: Vec::new(),
-            fingerprints: BTreeMap::new(),
-            orphans: Vec::new(),
-            retained: Vec::new(),
-            done_without: Vec::new(),
-        }
-    }
-
-    /// The plan. What was done a moment ago is not done again. A teardown desires nothing.
-    fn finish(self, management: ManagementPolicy, verification: Verification, desired: Option<&Desired>) -> Plan {
-        let mut plan = Plan {
-            management,
-            verification,
-            steps: self.steps,
-            obstacles: self.obstacles,
-            fingerprints: self.fingerprints,
-            orphans: self.orphans,
-            retained: self.retained,
-            done_without: self.done_without,
-            settling: Settling::default(),
-            throttled: false,
-            busy: HashSet::new(),
-        };
-        let mut settling = self.prior.settling.clone();
-        settling.hold_back(&mut plan, desired);
-        plan.settling = settling;
-        let obstructed = plan.obstacles.iter().map(|(subject, _)| subject);
-        plan.busy = plan.steps.iter().map(|step| &step.subject).chain(obstructed).cloned().collect();
-        plan
-    }
-
-    /// Whether anything stands in the way so far.
-    fn is_held(&self) -> bool {
-        !self.obstacles.is_empty()
-    }
-
-    /// Notes what is wanted of a subject.
-    fn want(&mut self, subject: &Subject, fingerprint: String) {
-        self.fingerprints.insert(subject.clone(), fingerprint);
-    }
-
-    /// Whether a resource with these tags may be changed: it is marked, was ours before, or is to be adopted.
-    fn may_change(&self, subject: &Subject, tags: &BTreeMap<String, String>) -> bool {
-        tags.contains_key(self.owner_tag) || self.was_ours(subject) || self.adopt
-    }
-
-    /// Whether this very resource was seen to be right before, and so is ours though its mark may be gone. A request
-    /// that now asks for a role of another name, or in another account, was never seen to be right there.
-    fn was_ours(&self, subject: &Subject) -> bool {
-        match (self.prior.verified.get(subject), self.fingerprints.get(subject)) {
-            (Some(was), Some(is)) => same_resource(was, is),
-            _ => false,
-        }
-    }
-
-    /// Whether this very bucket was about to be created when somebody last looked.
-    fn was_begun(&self, fingerprint: &str) -> bool {
-        self.prior.begun_bucket.as_ref().is_some_and(|begun| same_resource(begun, fingerprint))
-    }
-
-    /// Why a difference of an existing subject is there.
-    fn cause(&self, subject: &Subject) -> Cause {
-        match (self.prior.verified.get(subject), self.fingerprints.get(subject)) {
-            (Some(was), Some(is)) if was == is => Cause::Drift,
-            _ => Cause::Differs,
-        }
-    }
-
-    /// Adds a change for a subject that exists.
-    fn update(&mut self, subject: &Subject, change: Change, differences: Vec<Difference>) {
-        let cause = self.cause(subject);
-        self.steps.push(Step { subject: subject.clone(), change, cause, differences });
-    }
-
-    /// Adds a change for a subject that does not exist.
-    fn create(&mut self, subject: &Subject, change: Change, field: Field) {
-        let cause = if self.cause(subject) == Cause::Drift { Cause::Drift } else { Cause::Missing };
-        let differences = vec![Difference::new(field, drift::MISSING, "present")];
-        self.steps.push(Step { subject: subject.clone(), change, cause, differences });
-    }
-
-    fn obstruct(&mut self, subject: &Subject, obstacle: Obstacle) {
-        self.obstacles.push((subject.clone(), obstacle));
-    }
-
-    fn not_ours(&self, what: String) -> Obstacle {
-        Obstacle::NotOurs { what, tag: self.owner_tag.to_owned() }
     }
 }

@@ -1,8 +1,11 @@
-//! A Secret compared.
+//! A Secret compared. It follows its role: a component is never pointed at a role that it cannot assume.
 
+use super::draft::Draft;
 use super::drift::{Difference, Field};
-use super::{Change, Draft, Obstacle, Subject};
+use super::{Change, Obstacle, Subject, mark};
+use crate::api::REPLACE_WITH;
 use crate::desired::names::sha256_hex;
+use crate::desired::owner::Holder;
 use crate::desired::request::RequestId;
 use crate::desired::secret::DesiredSecret;
 use crate::observed::{ObservedSecret, SecretState, Seen};
@@ -18,29 +21,73 @@ pub(super) fn compare(draft: &mut Draft, id: &RequestId, wanted: &DesiredSecret,
         Ok(SecretState::NamespaceMissing) => {
             draft.obstruct(&subject, Obstacle::NamespaceMissing(wanted.key.namespace.clone()));
         }
-        // A Secret must not point a component at a role that is not ours.
-        Ok(SecretState::Absent) if role_in_doubt(draft, &role) => {
-            draft.obstruct(&subject, Obstacle::WaitsFor("the role"));
-        }
-        Ok(SecretState::Absent) => {
-            draft.create(&subject, Change::WriteSecret { secret: wanted.clone(), force: false }, Field::Secret);
-        }
-        Ok(SecretState::Present(found)) => compare_present(draft, &subject, wanted, found),
+        Ok(SecretState::Absent) => match why_not_to_name(draft, &role) {
+            // It is written back whatever AWS says just now: the role of this very ARN was verified.
+            _ if draft.was_ours(&role) => write(draft, &subject, wanted, false),
+            Some(waits) => draft.obstruct(&subject, waits),
+            None => write(draft, &subject, wanted, true),
+        },
+        Ok(SecretState::Present(found)) => compare_present(draft, &subject, &role, wanted, found),
     }
 }
 
-fn role_in_doubt(draft: &Draft, role: &Subject) -> bool {
-    // What stands before the role was noted last: a walk over all obstacles would be one for each request.
-    let of_role = draft.obstacles.iter().rev().take_while(|(of, _)| of == role);
-    // A role that cannot be read just now is no reason for doubt once it was seen to be ours.
-    of_role.into_iter().any(|(_, obstacle)| !(matches!(obstacle, Obstacle::Unreadable(_)) && draft.was_ours(role)))
+fn write(draft: &mut Draft, subject: &Subject, wanted: &DesiredSecret, points_anew: bool) {
+    let change = Change::WriteSecret { secret: wanted.clone(), force: false, points_anew, removes_access_keys: false };
+    draft.create(subject, change, Field::Secret);
 }
 
-fn compare_present(draft: &mut Draft, subject: &Subject, wanted: &DesiredSecret, found: &ObservedSecret) {
+/// Why a Secret must not name its role: a role that is made by this plan will do, one that is in doubt will not.
+fn why_not_to_name(draft: &Draft, role: &Subject) -> Option<Obstacle> {
+    // What stands before the role was noted last: a walk over all obstacles would be one for each request.
+    let of_role = draft.plan.obstacles.iter().rev().take_while(|(of, _)| of == role);
+    if draft.gate.is_some() {
+        return Some(Obstacle::WaitsFor("the issuer"));
+    }
+    // A role that cannot be read just now is no reason for doubt once it was seen to be ours.
+    let is_doubt = |obstacle: &Obstacle| !(matches!(obstacle, Obstacle::Unreadable(_)) && draft.was_ours(role));
+    of_role.into_iter().any(|(_, obstacle)| is_doubt(obstacle)).then_some(Obstacle::WaitsFor("the role"))
+}
+
+/// Why a component must not be pointed at another role: nothing may be in doubt of the provider, either.
+fn why_not_to_point_at(draft: &Draft, role: &Subject) -> Option<Obstacle> {
+    if let Some(why) = why_not_to_name(draft, role) {
+        return Some(why);
+    }
+    let of_issuer = draft.plan.obstacles.iter().take_while(|(of, _)| of.request().is_none());
+    let mut of_provider = of_issuer.filter(|(of, _)| *of == Subject::Provider).map(|(_, obstacle)| obstacle);
+    let is_doubt =
+        |obstacle: &Obstacle| !(matches!(obstacle, Obstacle::Unreadable(_)) && draft.was_ours(&Subject::Provider));
+    of_provider.any(is_doubt).then_some(Obstacle::WaitsFor("the OIDC provider"))
+}
+
+/// Whether a role was read back as it is wanted, with the provider in force.
+fn is_read_back(draft: &Draft, role: &Subject) -> bool {
+    let changed = draft.plan.steps.iter().rev().take_while(|step| step.subject == *role).next().is_some();
+    !changed && why_not_to_point_at(draft, role).is_none() && !draft.issuer_changes(&Subject::Provider)
+}
+
+fn compare_present(
+    draft: &mut Draft,
+    subject: &Subject,
+    role: &Subject,
+    wanted: &DesiredSecret,
+    found: &ObservedSecret,
+) {
     let same = found.credentials_sha256.as_deref() == Some(&sha256_hex(wanted.credentials.as_bytes()));
-    if let Some(problem) = foreign(wanted, found, same, draft.adopt) {
-        let secret = wanted.key.to_string();
-        return draft.obstruct(subject, Obstacle::ForeignSecret { secret, problem });
+    if let Some(obstacle) = foreign(draft, subject, wanted, found, same) {
+        return draft.obstruct(subject, obstacle);
+    }
+    let names_another = found.has_access_key || found.role_arn.as_deref().is_some_and(|arn| arn != line(wanted, ROLE));
+    let was_verified = draft.was_ours(role);
+    if !same && names_another && !is_read_back(draft, role) || !was_verified && draft.gate.is_some() {
+        let waits = if draft.gate.is_some() { "the issuer" } else { "the role to be read back" };
+        return draft.obstruct(subject, Obstacle::WaitsFor(waits));
+    }
+    if !same
+        && !was_verified
+        && let Some(waits) = why_not_to_point_at(draft, role)
+    {
+        return draft.obstruct(subject, waits);
     }
     let mut differences = Vec::new();
     if !same {
@@ -51,30 +98,68 @@ fn compare_present(draft: &mut Draft, subject: &Subject, wanted: &DesiredSecret,
     if !found.labelled || !annotated {
         differences.push(Difference::new(Field::Labels, "not as set", "as set"));
     }
-    if !differences.is_empty() {
-        // What another tool wrote with the same contents is shared, not taken.
-        let force = found.ours || !same;
-        draft.update(subject, Change::WriteSecret { secret: wanted.clone(), force }, differences);
+    if differences.is_empty() {
+        return mark::of_secret(draft, subject, wanted, found);
     }
+    // What another tool wrote with the same contents is shared, not taken.
+    let change = Change::WriteSecret {
+        secret: wanted.clone(),
+        force: found.ours || !same,
+        points_anew: names_another,
+        removes_access_keys: found.has_access_key,
+    };
+    draft.update(subject, change, differences);
 }
 
-/// Why a Secret is not ours to change.
-fn foreign(wanted: &DesiredSecret, found: &ObservedSecret, same: bool, adopt: bool) -> Option<String> {
-    if found.has_access_key {
-        return Some("holds an AWS access key".into());
+/// What stands in the way of a Secret that is not ours to change.
+fn foreign(
+    draft: &mut Draft,
+    subject: &Subject,
+    wanted: &DesiredSecret,
+    found: &ObservedSecret,
+    same: bool,
+) -> Option<Obstacle> {
+    let obstacle = |problem| Some(Obstacle::ForeignSecret { secret: wanted.key.to_string(), problem });
+    let holder = draft.frame.owners.holder(found.mark.as_deref());
+    if !draft.observes() && !matches!(holder, Holder::Own | Holder::Former | Holder::Nobody) {
+        let mark = found.mark.clone().unwrap_or_default();
+        return Some(draft.anothers(subject, &format!("Secret {}", wanted.key), &holder, mark));
+    }
+    if found.has_access_key && !found.replaceable {
+        return obstacle(format!(
+            "holds an AWS access key; to replace it, set the annotation {REPLACE_WITH}: sts on the Secret"
+        ));
     }
     if found.type_ != "Opaque" {
-        return Some(format!("has type {}", found.type_));
+        return obstacle(format!("has type {}", found.type_));
     }
-    if let Some(other) = found.identity.as_ref().filter(|other| **other != wanted.identity) {
-        return Some(format!("belongs to the ClusterIdentity {other}"));
+    // Secrets of older versions carry no mark, but the name of their ClusterIdentity. One that is gone owns nothing.
+    let named = found.identity.as_ref().filter(|other| holder == Holder::Nobody && **other != wanted.identity);
+    let owners = draft.frame.owners;
+    let exists = |name: &String| !owners.complete || owners.others.values().any(|other| other == name);
+    if let Some(other) = named.filter(|other| exists(other)) {
+        return obstacle(format!("belongs to the ClusterIdentity {other}"));
+    }
+    // Under its own name and without what it remembers, an identity may be a newcomer with a wrong name: nothing tells it that the
+    // component that runs with another role would do with this one.
+    let names_another = found.role_arn.as_deref().filter(|arn| !same && *arn != line(wanted, ROLE));
+    let is_newcomer = holder != Holder::Own && !draft.was_ours(subject);
+    if let Some(arn) = names_another.filter(|_| found.ours && is_newcomer && !found.has_access_key) {
+        return obstacle(format!(
+            "names the role {arn} in place of {}, and this ClusterIdentity never wrote it (is spec.infraName right?)",
+            line(wanted, ROLE)
+        ));
     }
     // What ccoctl wrote carries no mark, but says the same.
-    if found.ours || same || (adopt && found.role_arn.as_deref() == Some(line(wanted, "role_arn = "))) {
+    let adoptable = draft.frame.adopt && found.role_arn.as_deref() == Some(line(wanted, ROLE));
+    if found.ours || same || found.has_access_key || adoptable {
         return None;
     }
-    Some("was written by someone else and says something else".into())
+    obstacle("was written by someone else and says something else".into())
 }
+
+/// The setting of a profile that names the role.
+const ROLE: &str = "role_arn = ";
 
 /// What can be told of a profile without telling what may be a secret.
 fn profile_in_words(found: &ObservedSecret) -> String {
@@ -87,7 +172,7 @@ fn profile_in_words(found: &ObservedSecret) -> String {
 }
 
 fn wanted_in_words(wanted: &DesiredSecret) -> String {
-    let (arn, path) = (line(wanted, "role_arn = "), line(wanted, "web_identity_token_file = "));
+    let (arn, path) = (line(wanted, ROLE), line(wanted, "web_identity_token_file = "));
     format!("role_arn {arn}, web_identity_token_file {path}")
 }
 

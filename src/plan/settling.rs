@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Cause, Change, Difference, Obstacle, Plan, Step, Subject};
+use crate::desired::owner::OWNER_MARK;
 use crate::desired::role::DesiredRole;
 use crate::desired::{Desired, RequestVerdict};
 
@@ -18,6 +19,8 @@ use crate::desired::{Desired, RequestVerdict};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settling {
     changes: BTreeMap<Subject, Vec<Entry>>,
+    /// When owner marks were set.
+    marked: BTreeMap<Subject, Timestamp>,
     /// When something was last tried of which nobody knows whether it was made: no answer said so.
     unanswered: Option<Timestamp>,
     /// When something was last changed of which nobody here knows what it was: by the process before this one, or in a pass
@@ -41,6 +44,16 @@ impl Settling {
     /// Notes a change that was made.
     pub fn made(&mut self, step: &Step, at: Timestamp) {
         self.note(step, at, false);
+    }
+
+    /// Notes that a mark was set.
+    pub fn marked(&mut self, subject: &Subject, at: Timestamp) {
+        self.marked.insert(subject.clone(), at);
+    }
+
+    /// Whether a mark was set a moment ago: a read that does not show it may be older.
+    pub(super) fn was_marked(&self, subject: &Subject) -> bool {
+        self.marked.contains_key(subject)
     }
 
     /// Notes something that could not be made because it exists, though no read had shown it.
@@ -95,6 +108,7 @@ impl Settling {
             entries.retain(|entry| is_young(entry.at));
             !entries.is_empty()
         });
+        self.marked.retain(|_, at| is_young(*at));
         self.unanswered = self.unanswered.filter(|at| is_young(*at));
         self.unknown = self.unknown.filter(|at| is_young(*at));
     }
@@ -130,7 +144,7 @@ impl Settling {
 
     /// Whether nothing is settling.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.unanswered.is_none() && self.unknown.is_none()
+        self.changes.is_empty() && self.marked.is_empty() && self.unanswered.is_none() && self.unknown.is_none()
     }
 
     /// Takes out of a plan what was done a moment ago, and says for whom it waits. What the plan does not ask for any more
@@ -233,7 +247,10 @@ impl Entry {
         match (&self.change, change) {
             // It was marked as it was made.
             (Change::CreateBucket(made), Change::TagBucket { tags, .. }) if !self.in_doubt => {
-                tags.iter().all(|(key, value)| made.tags.get(key) == Some(value))
+                let has = |key: &String, value: &String| {
+                    made.tags.get(key) == Some(value) || key == OWNER_MARK && made.mark.as_ref() == Some(value)
+                };
+                tags.iter().all(|(key, value)| has(key, value))
             }
             (made, change) => made == change || change.is_creation() && same_call(made, change),
         }

@@ -1,27 +1,103 @@
-//! The end of a ClusterIdentity: everything that carries its mark goes, what others may need goes last.
+//! The end of a ClusterIdentity: everything that carries its own mark goes, what others may need goes last.
 
+use super::draft::{Draft, Frame};
 use super::leftover::{delete_role, delete_secret, remove};
-use super::{Change, Draft, Field, Obstacle, Plan, Prior, Subject, Verification};
-use crate::api::cluster_identity::{Adoption, ManagementPolicy};
+use super::{Change, Field, Obstacle, Plan, Prior, Subject, Verification};
+use crate::api::cluster_identity::ManagementPolicy;
 use crate::desired::Teardown;
-use crate::observed::{DoomedBucket, Fault, FaultClass, LeftoverSecret, ObservedProvider, ObservedTeardown, Seen};
+use crate::desired::consent::Consents;
+use crate::desired::guardrails::is_among;
+use crate::desired::owner::Holder;
+use crate::observed::usage::in_use;
+use crate::observed::{
+    DoomedBucket, Fault, FaultClass, Leftover, LeftoverSecret, ObservedProvider, ObservedTeardown, Seen,
+};
 
 /// Plans a teardown: Secrets and roles, then the provider, then the documents, then the bucket. What stands before a
-/// part holds all that comes after it: an issuer is not taken away under a role that is still there.
+/// part holds all that comes after it: an issuer is not taken away under a role that is still there. What is in use holds
+/// everything, unless that was confirmed.
 pub fn teardown(teardown: &Teardown, observed: &ObservedTeardown, secrets: &[LeftoverSecret], prior: &Prior) -> Plan {
-    let mut draft = Draft::new(&teardown.owner_tag, Adoption::OwnedOnly, prior);
+    let frame = Frame {
+        owner_tag: &teardown.owner_tag,
+        adopt: false,
+        management: ManagementPolicy::Enforce,
+        owners: &teardown.owners,
+        consents: Consents::default(),
+    };
+    let mut draft = Draft::new(frame, prior);
     if let Some(why) = &prior.interrupted {
         draft.obstruct(&Subject::Leftovers, Obstacle::WatchLost(why.clone()));
-        return draft.finish(ManagementPolicy::Enforce, Verification::NotYet, None);
+        return draft.finish(Verification::NotYet, None);
     }
-    for secret in secrets {
+    let roles = own_roles(&mut draft, observed);
+    if !teardown.confirmed
+        && let Some(used) = why_in_use(teardown, observed, &roles, prior)
+    {
+        draft.obstruct(&Subject::Leftovers, Obstacle::InUse(used, teardown.infra_name().to_owned()));
+        return draft.finish(Verification::NotYet, None);
+    }
+    for secret in own_secrets(teardown, secrets) {
         delete_secret(&mut draft, secret);
     }
-    roles(&mut draft, observed);
+    for role in &roles {
+        delete_role(&mut draft, role);
+    }
     let hides_a_role = hides_a_role(prior, observed);
     provider(&mut draft, teardown, &observed.provider, hides_a_role);
     bucket(&mut draft, teardown, &observed.bucket, hides_a_role);
-    draft.finish(ManagementPolicy::Enforce, Verification::NotYet, None)
+    draft.finish(Verification::NotYet, None)
+}
+
+/// The Secrets that carry the ClusterIdentity's own mark, where Rolecall may write.
+fn own_secrets<'a>(teardown: &Teardown, secrets: &'a [LeftoverSecret]) -> Vec<&'a LeftoverSecret> {
+    let is_own = |secret: &&LeftoverSecret| {
+        teardown.owners.holder(secret.mark.as_deref()) == Holder::Own
+            && is_among(&teardown.secret_namespaces, &secret.key.namespace)
+    };
+    secrets.iter().filter(is_own).collect()
+}
+
+/// The roles that carry the ClusterIdentity's own mark. What it has never verified stays.
+fn own_roles<'a>(draft: &mut Draft, observed: &'a ObservedTeardown) -> Vec<&'a Leftover> {
+    let roles = match observed.roles.known() {
+        Ok(roles) => roles,
+        Err(fault) => {
+            draft.obstruct(&Subject::Leftovers, Obstacle::Unreadable(fault.clone()));
+            return Vec::new();
+        }
+    };
+    let mut own = Vec::new();
+    for role in roles {
+        match role {
+            Seen::Known(role) if draft.frame.owners.holder_by_tags(&role.tags) == Holder::Own => own.push(role),
+            Seen::Known(_) => {}
+            Seen::Unknown(fault) => draft.obstruct(&Subject::Leftovers, Obstacle::Unreadable(fault.clone())),
+        }
+    }
+    own
+}
+
+/// Why the deletion would take away what is in use: a role that was used, or a role that stays and trusts the issuer that goes.
+fn why_in_use(teardown: &Teardown, observed: &ObservedTeardown, roles: &[&Leftover], prior: &Prior) -> Option<String> {
+    let rules = teardown.deletion;
+    let mut used = roles.iter().filter_map(|role| {
+        let use_of = (role.created, role.last_used.as_ref());
+        in_use(&role.name, use_of, observed.account_use.any, rules.in_use_window, teardown.now)
+    });
+    if let Some(used) = used.next() {
+        return Some(used);
+    }
+    let is_own = |tags| teardown.owners.holder_by_tags(tags) == Holder::Own;
+    let provider_goes = matches!(observed.provider.known(), Ok(Some(provider)) if is_own(&provider.tags));
+    let bucket_goes = matches!(observed.bucket.known(), Ok(Some(bucket)) if is_own(&bucket.tags));
+    if !provider_goes && !bucket_goes {
+        return None;
+    }
+    let trusting = observed.account_use.trusting.known().ok()?;
+    // What was deleted a moment ago may be shown by one read and not by another.
+    let goes = |name: &str| roles.iter().any(|role| role.name == name) || prior.settling.has_deleted(name);
+    let stays = trusting.iter().find(|name| !goes(name))?;
+    Some(format!("role {stays} is not deleted with the ClusterIdentity and trusts its OIDC provider"))
 }
 
 /// What may have been made and is not seen.
@@ -35,24 +111,11 @@ fn hides_a_role(prior: &Prior, observed: &ObservedTeardown) -> bool {
     prior.settling.may_hide_a_role(is_seen)
 }
 
-fn roles(draft: &mut Draft, observed: &ObservedTeardown) {
-    let roles = match observed.roles.known() {
-        Ok(roles) => roles,
-        Err(fault) => return draft.obstruct(&Subject::Leftovers, Obstacle::Unreadable(fault.clone())),
-    };
-    for role in roles {
-        match role {
-            Seen::Known(role) => delete_role(draft, role),
-            Seen::Unknown(fault) => draft.obstruct(&Subject::Leftovers, Obstacle::Unreadable(fault.clone())),
-        }
-    }
-}
-
 fn provider(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<ObservedProvider>>, hides_a_role: bool) {
     let subject = Subject::Provider;
     match found.known() {
         Err(fault) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
-        Ok(Some(found)) if found.tags.contains_key(&teardown.owner_tag) => {
+        Ok(Some(found)) if draft.frame.owners.holder_by_tags(&found.tags) == Holder::Own => {
             if draft.is_held() {
                 return draft.obstruct(&subject, Obstacle::WaitsFor("the roles"));
             }
@@ -67,8 +130,12 @@ fn provider(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<Observed
     }
 }
 
+fn is_own(draft: &Draft, bucket: &DoomedBucket) -> bool {
+    draft.frame.owners.holder_by_tags(&bucket.tags) == Holder::Own
+}
+
 fn is_half_made(draft: &Draft, teardown: &Teardown, bucket: &DoomedBucket) -> bool {
-    let empty = bucket.documents.is_empty() && bucket.others.is_empty() && !bucket.versioned;
+    let empty = bucket.tags.is_empty() && bucket.documents.is_empty() && bucket.others.is_empty() && !bucket.versioned;
     empty && draft.was_begun(&teardown.issuer.bucket.fingerprint())
 }
 
@@ -81,7 +148,7 @@ fn bucket(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<DoomedBuck
         Err(fault) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
         Ok(None) => {}
         // What does not carry our mark is not ours, unless we were about to make it and came no further.
-        Ok(Some(bucket)) if !bucket.marked && !is_half_made(draft, teardown, bucket) => {}
+        Ok(Some(bucket)) if !is_own(draft, bucket) && !is_half_made(draft, teardown, bucket) => {}
         Ok(Some(_)) if hides_a_role && !draft.is_held() => {
             draft.obstruct(&subject, Obstacle::Settling(UNSEEN_ROLES.into()));
         }

@@ -1,5 +1,6 @@
 //! The comparison on data alone: every obstacle and every difference, and that a plan carried out leaves nothing.
 
+mod harm;
 mod keys;
 mod leftovers;
 mod settling;
@@ -10,14 +11,16 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::api::ClusterIdentitySpec;
+use crate::desired::consent::Consents;
 use crate::desired::keys::{Held, KeySource};
 use crate::desired::names::sha256_hex;
+use crate::desired::owner::{OWNER_MARK, Owner, Owners};
 use crate::desired::request::RequestId;
 use crate::desired::secret::SecretKey;
 use crate::desired::{Inputs, Wanted, desire};
 use crate::observed::{
-    BucketState, Contents, FaultClass, Fetched, FetchedDocuments, Leftovers, ObservedBucket, ObservedObject,
-    ObservedProvider, ObservedRole, ObservedSecret, SecretState, Seen,
+    AccountUse, BucketState, Contents, FaultClass, Fetched, FetchedDocuments, Leftovers, ObservedBucket,
+    ObservedObject, ObservedProvider, ObservedRole, ObservedSecret, SecretState, Seen,
 };
 use crate::policy::Document;
 use crate::release::manifests::{Manifest, read_file};
@@ -39,6 +42,19 @@ fn spec(more: &serde_json::Value) -> ClusterIdentitySpec {
     serde_json::from_value(spec).unwrap()
 }
 
+/// A ClusterIdentity that is the only one of its management cluster.
+fn owners() -> Owners {
+    let own = Owner { cluster: "here".into(), identity: "me".into() };
+    Owners { own: Some(own), complete: true, ..Owners::default() }
+}
+
+/// Tags with this mark.
+fn marked(tags: &BTreeMap<String, String>, mark: &str) -> BTreeMap<String, String> {
+    tags.clone().into_iter().chain([(OWNER_MARK.to_owned(), mark.to_owned())]).collect()
+}
+
+const MARK: &str = "here.me";
+
 fn inputs(spec: ClusterIdentitySpec) -> Inputs {
     let release = include_str!("../../tests/releases/4.18.yaml");
     let requests = read_file("4.18.yaml", release).unwrap().into_iter().map(Manifest::into_input).collect();
@@ -54,6 +70,8 @@ fn inputs(spec: ClusterIdentitySpec) -> Inputs {
         keys: vec![KeySource { origin: "Secret signer".into(), held: Ok(Held::Entry(PEM.into())) }],
         remembered_keys: Vec::new(),
         requests,
+        owners: owners(),
+        consents: Consents::default(),
         now: Timestamp::UNIX_EPOCH,
     }
 }
@@ -66,6 +84,9 @@ fn empty(desired: &Desired) -> Observed {
     Observed {
         bucket: Seen::Known(BucketState::Absent),
         provider: Seen::Known(None),
+        other_providers: None,
+        boundaries: BTreeMap::new(),
+        account_use: account_use(),
         roles: desired.wanted().map(|(_, w)| (w.role.name.clone(), Seen::Known(None))).collect(),
         secrets: desired.wanted().map(|(_, w)| (w.read.secret.clone(), Seen::Known(SecretState::Absent))).collect(),
         leftovers: nothing_left(),
@@ -73,6 +94,11 @@ fn empty(desired: &Desired) -> Observed {
         keys_unread: None,
         throttled: false,
     }
+}
+
+/// Some role of the account is used, and none trusts the provider.
+fn account_use() -> AccountUse {
+    AccountUse { any: true, trusting: Seen::Known(BTreeSet::new()) }
 }
 
 fn nothing_left() -> Leftovers {
@@ -83,12 +109,10 @@ fn nothing_left() -> Leftovers {
 fn perfect(desired: &Desired) -> Observed {
     let issuer = &desired.issuer;
     let keys = desired.keys.as_ref().unwrap();
-    let object = |body: &str| {
-        Seen::Known(Some(ObservedObject { body: body.into(), content_type: Some("application/json".into()) }))
-    };
+    let object = |body: &str| Seen::Known(Some(object(body)));
     Observed {
         bucket: Seen::Known(BucketState::Present(Box::new(ObservedBucket {
-            tags: issuer.bucket.tags.clone(),
+            tags: marked(&issuer.bucket.tags, MARK),
             contents: Contents::NotLookedAt,
             public_access_block: Seen::Known(Some(issuer.bucket.public_access_block)),
             policy: Seen::Known(Some(Document::parse(&issuer.bucket.policy))),
@@ -96,10 +120,14 @@ fn perfect(desired: &Desired) -> Observed {
             keys: object(&keys.document.body),
         }))),
         provider: Seen::Known(Some(ObservedProvider {
+            arn: issuer.provider.arn.clone(),
             url: issuer.provider.host_and_path().into(),
             audiences: issuer.provider.audiences.iter().rev().cloned().collect(),
-            tags: issuer.provider.tags.clone(),
+            tags: marked(&issuer.provider.tags, MARK),
         })),
+        other_providers: None,
+        boundaries: BTreeMap::new(),
+        account_use: account_use(),
         roles: desired.wanted().map(|(_, w)| (w.role.name.clone(), Seen::Known(Some(perfect_role(w))))).collect(),
         secrets: desired.wanted().map(|(_, w)| (w.read.secret.clone(), perfect_secret(w))).collect(),
         leftovers: nothing_left(),
@@ -112,8 +140,14 @@ fn perfect(desired: &Desired) -> Observed {
     }
 }
 
+fn object(body: &str) -> ObservedObject {
+    let content_type = Some("application/json".into());
+    ObservedObject { body: body.into(), content_type, etag: Some("\"1\"".into()), revision: None }
+}
+
 fn fetched(body: &str) -> Fetched {
-    Fetched::Body { body: body.into(), content_type: Some("application/json".into()) }
+    let content_type = Some("application/json".into());
+    Fetched::Body { body: body.into(), content_type, etag: None, revision: None }
 }
 
 fn perfect_role(wanted: &Wanted) -> ObservedRole {
@@ -125,7 +159,10 @@ fn perfect_role(wanted: &Wanted) -> ObservedRole {
         trust: Ok(wanted.role.trust.document.clone()),
         permissions: Seen::Known(Some(Ok(wanted.role.permissions.document.clone()))),
         boundary: None,
-        tags: wanted.role.tags.clone(),
+        tags: marked(&wanted.role.tags, MARK),
+        id: "AROA1".into(),
+        created: Some(Timestamp::UNIX_EPOCH),
+        last_used: None,
     }
 }
 
@@ -141,6 +178,8 @@ fn perfect_secret(wanted: &Wanted) -> Seen<SecretState> {
         labelled: true,
         identity: Some(wanted.secret.as_ref().unwrap().identity.clone()),
         request: Some(wanted.secret.as_ref().unwrap().request.clone()),
+        mark: Some(MARK.into()),
+        replaceable: false,
     }))
 }
 
@@ -181,7 +220,7 @@ fn an_empty_account_gets_everything_in_order() {
 fn a_perfect_world_needs_nothing() {
     let desired = desired();
     let plan = plan(&desired, &perfect(&desired), &Prior::default());
-    assert!(plan.steps.is_empty() && plan.obstacles.is_empty(), "{plan:?}");
+    assert!(plan.steps.is_empty() && plan.obstacles.is_empty() && plan.marks.is_empty(), "{plan:?}");
     assert_eq!(plan.verification, Verification::Verified);
 }
 
@@ -223,6 +262,7 @@ fn what_is_not_ours_is_left_alone_and_the_rest_goes_on() {
     role.description = "someone's".into();
     observed.roles.insert(wanted.role.name.clone(), Seen::Known(Some(role)));
     bucket(&mut observed).tags.clear();
+    bucket(&mut observed).public_access_block = Seen::Known(Some(desired.issuer.bucket.public_access_block));
     bucket(&mut observed).contents = Contents::DocumentsOnly;
     bucket(&mut observed).policy = Seen::Known(None);
     observed.provider = Seen::Known(None);
@@ -260,16 +300,17 @@ fn half_made() -> ObservedBucket {
 #[test]
 fn a_bucket_left_by_a_crash_is_finished_but_never_one_with_something_in_it() {
     let desired = desired();
+    let begun = Prior { begun_bucket: Some(desired.issuer.bucket.fingerprint()), ..Prior::default() };
     let mut observed = empty(&desired);
     let mut half = half_made();
     observed.bucket = Seen::Known(BucketState::Present(Box::new(half.clone())));
-    let finishing = plan(&desired, &observed, &Prior::default());
+    let finishing = plan(&desired, &observed, &begun);
     let names = names(&finishing);
     assert_eq!(names[..5], ["TagBucket", "PutPublicAccessBlock", "PutBucketPolicy", "PutObject", "PutObject"]);
 
     half.contents = Contents::Others;
     observed.bucket = Seen::Known(BucketState::Present(Box::new(half)));
-    let foreign = plan(&desired, &observed, &Prior::default());
+    let foreign = plan(&desired, &observed, &begun);
     assert!(matches!(foreign.obstacle(&Subject::Bucket), Some(Obstacle::NotOurs { .. })));
 }
 
@@ -321,19 +362,6 @@ fn without_keys_an_issuer_is_neither_begun_nor_emptied() {
 }
 
 #[test]
-fn a_published_key_that_nobody_knows_is_not_dropped_at_first_sight() {
-    let desired = desired();
-    let mut observed = perfect(&desired);
-    let stranger = r#"{"keys":[{"kid":"stranger"}]}"#;
-    bucket(&mut observed).keys =
-        Seen::Known(Some(ObservedObject { body: stranger.into(), content_type: Some("application/json".into()) }));
-    let plan = plan(&desired, &observed, &Prior::default());
-    assert!(plan.steps.is_empty());
-    let obstacle = plan.obstacle(&Subject::Keys).unwrap().to_string();
-    assert!(obstacle.contains("stranger"), "{obstacle}");
-}
-
-#[test]
 fn what_cannot_be_read_is_not_written() {
     let desired = desired();
     let (id, wanted) = machine_api(&desired);
@@ -352,16 +380,21 @@ fn what_cannot_be_read_is_not_written() {
 
 #[test]
 fn foreign_secrets_are_never_written() {
-    let desired = desired();
+    let mut inputs = inputs(spec(&serde_json::json!({})));
+    inputs.owners.others.insert("one".into(), "other/one".into());
+    let desired = desire(&inputs).unwrap();
     let (id, wanted) = machine_api(&desired);
     let Seen::Known(SecretState::Present(ours)) = perfect_secret(&wanted) else { panic!() };
     let other = Some(sha256_hex(b"other"));
     for (secret, says) in [
         (ObservedSecret { has_access_key: true, ..ours.clone() }, "holds an AWS access key"),
         (ObservedSecret { type_: "kubernetes.io/tls".into(), ..ours.clone() }, "has type"),
-        (ObservedSecret { identity: Some("other/one".into()), ..ours.clone() }, "belongs to the ClusterIdentity"),
         (
-            ObservedSecret { ours: false, identity: None, credentials_sha256: other, ..ours.clone() },
+            ObservedSecret { identity: Some("other/one".into()), mark: None, ..ours.clone() },
+            "belongs to the ClusterIdentity",
+        ),
+        (
+            ObservedSecret { ours: false, identity: None, mark: None, credentials_sha256: other, ..ours.clone() },
             "written by someone else",
         ),
     ] {
@@ -371,7 +404,7 @@ fn foreign_secrets_are_never_written() {
         assert!(plan.steps.is_empty(), "{says}");
         assert!(plan.obstacle(&Subject::Secret(id.clone())).unwrap().to_string().contains(says), "{says}");
     }
-    let unmarked = ObservedSecret { ours: false, labelled: false, identity: None, request: None, ..ours };
+    let unmarked = ObservedSecret { ours: false, labelled: false, identity: None, request: None, mark: None, ..ours };
     let mut observed = perfect(&desired);
     observed.secrets.insert(wanted.read.secret.clone(), Seen::Known(SecretState::Present(unmarked)));
     let adopted = plan(&desired, &observed, &Prior::default());
@@ -390,7 +423,12 @@ fn what_was_ours_under_another_name_or_account_makes_nothing_ours() {
     role.tags.clear();
     observed.roles.insert(wanted.role.name.clone(), Seen::Known(Some(role)));
 
-    let untagged_by_someone = prior_of(BTreeMap::from([(Subject::Role(id.clone()), wanted.role.fingerprint())]));
+    // It is the very role that was verified, by its unique id.
+    let known = KnownRole { id: perfect_role(&wanted).id, adopted_statements: Vec::new() };
+    let untagged_by_someone = Prior {
+        roles: BTreeMap::from([(id.clone(), known)]),
+        ..prior_of(BTreeMap::from([(Subject::Role(id.clone()), wanted.role.fingerprint())]))
+    };
     let healed = plan(&desired, &observed, &untagged_by_someone);
     assert_eq!(names(&healed), ["TagRole"]);
 
@@ -439,19 +477,6 @@ fn conditional_denials_in_the_bucket_policy_are_someones_guard() {
 }
 
 #[test]
-fn keys_that_cannot_be_read_at_first_sight_are_not_replaced() {
-    let desired = desired();
-    for document in [r#"{"keys":{}}"#, "<html>", ""] {
-        let mut observed = perfect(&desired);
-        bucket(&mut observed).keys =
-            Seen::Known(Some(ObservedObject { body: document.into(), content_type: Some("application/json".into()) }));
-        let plan = plan(&desired, &observed, &Prior::default());
-        assert!(plan.steps.is_empty(), "{document}");
-        assert!(plan.obstacle(&Subject::Keys).unwrap().to_string().contains("cannot be read as a JWKS"));
-    }
-}
-
-#[test]
 fn an_answer_that_would_make_sts_refuse_is_told_from_no_answer() {
     let desired = desired();
     let reading = |discovery: Fetched| {
@@ -486,6 +511,7 @@ fn the_plan_for_an_empty_account_reads_like_this() {
         account: "123456789012",
         secrets_compared: true,
         passed_over: &[],
+        marks: &[],
     };
     insta::assert_snapshot!(crate::report::text::render(&report));
     insta::assert_snapshot!(format!("{:#}", crate::report::json::render(&report)));

@@ -1,10 +1,13 @@
 //! Whether an anonymous reader, as STS is one, gets the documents that make the issuer work.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use super::{Draft, Subject};
+use super::Subject;
+use super::draft::Draft;
 use crate::desired::Desired;
-use crate::desired::keys::kids_of;
+use crate::desired::keys::published_entries;
 use crate::observed::{Fetched, Observed};
 
 /// The result.
@@ -21,12 +24,13 @@ pub enum Verification {
 }
 
 pub(super) fn verify(desired: &Desired, observed: &Observed, draft: &Draft) -> Verification {
-    let pending = draft.steps.iter().map(|step| &step.subject).chain(draft.obstacles.iter().map(|(of, _)| of));
+    let pending =
+        draft.plan.steps.iter().map(|step| &step.subject).chain(draft.plan.obstacles.iter().map(|(of, _)| of));
     let issuer = [Subject::Bucket, Subject::Discovery, Subject::Keys];
     if pending.into_iter().any(|subject| issuer.contains(subject)) {
         return Verification::NotYet;
     }
-    let (Some(fetched), Ok(keys)) = (&observed.fetched, &desired.keys) else { return Verification::NotYet };
+    let (Some(fetched), Some(keys)) = (&observed.fetched, &draft.plan.keys) else { return Verification::NotYet };
     let url = &desired.issuer.url;
     let discovery = match body(&fetched.discovery, &format!("{url}/.well-known/openid-configuration")) {
         Ok(body) => body,
@@ -41,9 +45,10 @@ pub(super) fn verify(desired: &Desired, observed: &Observed, draft: &Draft) -> V
         Ok(body) => body,
         Err(verdict) => return verdict,
     };
-    let wanted: Vec<String> = keys.keys.iter().map(|key| key.key.kid.clone()).collect();
-    match kids_of(jwks) {
-        Some(kids) if kids == wanted => Verification::Verified,
+    match published_entries(jwks) {
+        Some(entries) if entries.iter().map(|entry| entry.name.clone()).collect::<BTreeSet<_>>() == keys.kids => {
+            Verification::Verified
+        }
         _ => Verification::Wrong(format!("{url}/keys.json does not return the keys that were published")),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::api::{CredentialsRequestSpec, RELEASE_LABEL};
 use crate::desired::RequestInput;
-use crate::desired::request::{AWS_KIND, RequestId};
+use crate::desired::request::{AWS_KIND, OTHER_CLOUDS, RequestId};
 
 /// Annotation that marks a request which the release has removed.
 pub const DELETE_ANNOTATION: &str = "release.openshift.io/delete";
@@ -48,7 +48,7 @@ pub enum Cloud {
     Other(String),
     /// There is no such kind.
     Unnamed,
-    /// It cannot be told: nothing is left of an object that could not be read.
+    /// It cannot be told: there is no cloud of that kind, or nothing is left of an object that could not be read.
     Unknown,
 }
 
@@ -57,7 +57,9 @@ impl Cloud {
     pub fn of_kind(kind: Option<&str>) -> Self {
         match kind {
             Some(AWS_KIND) => Self::Aws,
-            Some(kind) => Self::Other(kind.to_owned()),
+            Some(kind) if OTHER_CLOUDS.contains(&kind) => Self::Other(kind.to_owned()),
+            // A slip in the kind must not take the request out of the release.
+            Some(_) => Self::Unknown,
             None => Self::Unnamed,
         }
     }
@@ -104,6 +106,8 @@ impl Manifest {
             spec: self.spec,
             claimed_by: None,
             claim_in_doubt: false,
+            has: None,
+            created: None,
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct PublishedEntry {
     pub name: String,
     /// Modulus and exponent; `None` for what is no RSA key.
     pub number: Option<Number>,
+    /// The entry as it stands there, compact.
+    pub text: String,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +54,13 @@ impl PublishedEntry {
             Some(kid) if !kid.is_empty() => kid.chars().take(LONGEST_KID).filter(|c| !c.is_control()).collect(),
             _ => format!("entry {place} (without a kid)"),
         };
-        Self { name, number }
+        Self { name, number, text: entry.to_string() }
+    }
+
+    /// An entry as it was once found.
+    pub fn read(text: &str) -> Option<Self> {
+        let entry: Value = serde_json::from_str(text).ok()?;
+        entry.is_object().then(|| Self::of(0, &entry))
     }
 }
 

@@ -8,7 +8,10 @@ use crate::plan::teardown;
 
 fn delete(most: u32) -> Desired {
     let spec = spec(&serde_json::json!({
-        "deletionPolicy": "Delete", "guardrails": {"maxDeletionsPerPass": most, "allowedSecretNamespaces": ["*"]},
+        "deletionPolicy": "Delete",
+        "guardrails": {
+            "maxDeletions": most, "deletionDelay": "0s", "inUseWindow": "0s", "allowedSecretNamespaces": ["*"],
+        },
     }));
     desire(&inputs(spec)).unwrap()
 }
@@ -16,12 +19,24 @@ fn delete(most: u32) -> Desired {
 fn left(name: &str, others: &[&str]) -> Leftover {
     let own = format!("prod-eu-{name}");
     let inline = std::iter::once(own.as_str()).chain(others.iter().copied());
-    Leftover::new(&own, inline, &[], &[])
+    bare(&own).having(inline, &[], &[])
+}
+
+fn bare(name: &str) -> Leftover {
+    Leftover {
+        name: name.to_owned(),
+        tags: marked(&BTreeMap::new(), MARK),
+        created: Some(Timestamp::UNIX_EPOCH),
+        last_used: None,
+        trusted: BTreeSet::new(),
+        own_policy: false,
+        others: Vec::new(),
+    }
 }
 
 fn left_secret(name: &str) -> LeftoverSecret {
     let key = SecretKey { namespace: "openshift-gone".into(), name: name.into() };
-    LeftoverSecret { key, uid: "u".into(), resource_version: "7".into() }
+    LeftoverSecret { key, uid: "u".into(), resource_version: "7".into(), mark: Some(MARK.into()) }
 }
 
 fn with_leftovers(desired: &Desired, roles: &[Leftover], secrets: &[LeftoverSecret]) -> Observed {
@@ -69,7 +84,7 @@ fn under_retain_the_secret_of_a_role_that_is_kept_is_put_back() {
     };
     let gone = plan(&desired, &found(Seen::Known(SecretState::Absent)), &Prior::default());
     assert_eq!(names(&gone), ["WriteSecret secret/openshift-gone/s"]);
-    let Change::WriteSecret { secret, force: false } = &gone.steps[0].change else { panic!("{:?}", gone.steps) };
+    let Change::WriteSecret { secret, force: false, .. } = &gone.steps[0].change else { panic!("{:?}", gone.steps) };
     assert!(secret.credentials.contains(&format!("role_arn = {ROLE}\nweb_identity_token_file = /token")));
     assert_eq!((gone.orphans.clone(), gone.retained.len()), (vec!["role/prod-eu-openshift-gone-s".to_owned()], 1));
     let prior = Prior { interrupted: Some("the watch of credentialsrequests: forbidden".into()), ..Prior::default() };
@@ -117,8 +132,9 @@ fn a_secret_is_put_back_for_the_very_role_that_it_named_alone() {
     let elsewhere = serde_json::json!({"guardrails": {"allowedSecretNamespaces": ["other-*"]}});
     let refused = Inputs { provisioned: vec![provisioned.clone()], ..inputs(spec(&elsewhere)) };
     assert!(desire(&refused).unwrap().retained.is_empty());
+    // Under Delete it is served until it goes.
     let delete = spec(&serde_json::json!({"deletionPolicy": "Delete"}));
-    assert!(desire(&Inputs { provisioned: vec![provisioned], ..inputs(delete) }).unwrap().retained.is_empty());
+    assert_eq!(desire(&Inputs { provisioned: vec![provisioned], ..inputs(delete) }).unwrap().retained.len(), 1);
     // A request that asks for the Secret, or for its role, has it.
     let served = desired().wanted().find_map(|(_, wanted)| wanted.secret.clone()).unwrap();
     let of_request = ProvisionedSecret {
@@ -153,10 +169,18 @@ fn while_a_watch_fails_nothing_is_deleted() {
 #[test]
 fn under_delete_a_role_goes_with_its_policy_and_its_secret() {
     let desired = delete(1);
-    let plan = plan(&desired, &with_leftovers(&desired, &[left("a", &[])], &[left_secret("s")]), &Prior::default());
+    let plan = plan(
+        &desired,
+        &with_leftovers(&desired, &[left("openshift-gone-s", &[])], &[left_secret("s")]),
+        &Prior::default(),
+    );
     assert_eq!(
         names(&plan),
-        ["DeleteSecret secret/openshift-gone/s", "DeleteRolePolicy role/prod-eu-a", "DeleteRole role/prod-eu-a"]
+        [
+            "DeleteSecret secret/openshift-gone/s",
+            "DeleteRolePolicy role/prod-eu-openshift-gone-s",
+            "DeleteRole role/prod-eu-openshift-gone-s"
+        ]
     );
     assert!(plan.drift().next().is_none(), "what is left over is no drift");
 }
@@ -168,12 +192,13 @@ fn more_than_the_guardrail_allows_holds_every_deletion_and_says_so() {
     let plan = plan(&desired, &found, &Prior::default());
     assert!(plan.steps.is_empty());
     let said = plan.obstacle(&Subject::Leftovers).unwrap().to_string();
-    assert!(said.contains("2 roles") && said.contains("maxDeletionsPerPass is 1"), "{said}");
+    assert!(said.contains("2 components") && said.contains("maxDeletions is 1"), "{said}");
+    assert!(plan.deletions.pending.iter().all(|of| of.hold.as_ref().unwrap().reason == "TooManyDeletions"));
 }
 
 #[test]
-fn the_guardrail_counts_neither_what_is_gone_nor_what_others_use() {
-    let desired = delete(1);
+fn what_was_deleted_a_moment_ago_is_not_counted_again() {
+    let desired = delete(2);
     let deleted = Step {
         subject: Subject::LeftoverRole("prod-eu-a".into()),
         change: Change::DeleteRole { role: "prod-eu-a".into() },
@@ -194,7 +219,7 @@ fn a_bucket_that_was_begun_and_came_no_further_goes_too() {
     let teardown_of = |begun: bool, documents: &[&str]| {
         let doomed = doomed();
         let bucket = DoomedBucket {
-            marked: false,
+            tags: BTreeMap::new(),
             versioned: false,
             documents: documents.iter().map(|key| (*key).to_owned()).collect(),
             others: Vec::new(),
@@ -234,8 +259,7 @@ fn what_a_refused_request_had_is_not_left_over() {
 #[test]
 fn a_role_that_someone_else_uses_is_told_and_left_as_it_is() {
     let desired = delete(3);
-    let used = Leftover::new(
-        "prod-eu-a",
+    let used = bare("prod-eu-a").having(
         ["prod-eu-a", "theirs"].into_iter(),
         &["arn:aws:iam::aws:policy/ReadOnlyAccess".into()],
         &["workers".into()],
@@ -262,7 +286,10 @@ fn a_listing_that_may_not_be_made_is_missed_by_the_report_alone_under_retain() {
 }
 
 fn doomed() -> Teardown {
-    desired_teardown("prod/prod-eu", &spec(&serde_json::json!({})), "123456789012").unwrap()
+    let guardrails = serde_json::json!({"inUseWindow": "0s", "allowedSecretNamespaces": ["*"]});
+    let spec = spec(&serde_json::json!({"guardrails": guardrails}));
+    let (consents, now) = (Consents::default(), Timestamp::UNIX_EPOCH);
+    desired_teardown("prod/prod-eu", &spec, "123456789012", owners(), &consents, now).unwrap()
 }
 
 fn all_there() -> ObservedTeardown {
@@ -272,16 +299,22 @@ fn all_there() -> ObservedTeardown {
         roles: Seen::Known(vec![Seen::Known(left("a", &[])), Seen::Known(left("b", &[]))]),
         provider: Seen::Known(provider),
         bucket: Seen::Known(Some(DoomedBucket {
-            marked: true,
+            tags: marked(&BTreeMap::new(), MARK),
             versioned: false,
             documents: vec![".well-known/openid-configuration".into(), "keys.json".into()],
             others: Vec::new(),
         })),
+        account_use: account_use(),
     }
 }
 
 fn nothing_there() -> ObservedTeardown {
-    ObservedTeardown { roles: Seen::Known(Vec::new()), provider: Seen::Known(None), bucket: Seen::Known(None) }
+    ObservedTeardown {
+        roles: Seen::Known(Vec::new()),
+        provider: Seen::Known(None),
+        bucket: Seen::Known(None),
+        account_use: account_use(),
+    }
 }
 
 fn torn(observed: &ObservedTeardown) -> Plan {
@@ -326,7 +359,7 @@ fn a_teardown_keeps_the_issuer_while_a_role_stays() {
 fn a_versioned_bucket_and_foreign_objects_are_named_and_kept() {
     let mut observed = all_there();
     let bucket = |versioned, others: &[&str]| DoomedBucket {
-        marked: true,
+        tags: marked(&BTreeMap::new(), MARK),
         versioned,
         documents: vec!["keys.json".into()],
         others: others.iter().map(|key| (*key).to_owned()).collect(),

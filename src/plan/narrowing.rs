@@ -1,0 +1,124 @@
+//! What a change would take away from a role.
+
+use std::collections::BTreeSet;
+
+use crate::desired::Wanted;
+use crate::desired::issuer::DesiredProvider;
+use crate::observed::{ReadPolicy, Seen};
+use crate::policy::coverage::{Finding, Granted, Required, Source, Verdict, judge};
+use crate::policy::document::{Clause, Statement};
+use crate::policy::trust::{Token, admits};
+use crate::policy::{Document, Effect};
+
+/// The audience that the components of OpenShift put into their tokens.
+const AUDIENCE: &str = "openshift";
+/// How many actions or subjects a message names.
+const MOST_NAMED: usize = 10;
+
+/// What an inline policy grants that the wanted one does not surely grant.
+pub(super) fn lost_permissions(found: &ReadPolicy, wanted: &Document) -> Option<String> {
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return Some(format!("what its inline policy grants, which cannot be read ({error})")),
+    };
+    let granted =
+        Granted { identity: vec![Source { name: "the request".into(), document: Ok(wanted.clone()) }], boundary: None };
+    let said: Vec<Required> = found.statements.iter().flat_map(entries).collect();
+    in_words(judge(&said, &granted))
+}
+
+/// What a request would no longer surely get under a boundary.
+pub(super) fn denied_by_boundary(wanted: &Wanted, boundary: &Seen<Document>, arn: &str) -> Option<String> {
+    let document = match boundary.known() {
+        Ok(document) => Ok(document.clone()),
+        Err(fault) => Err(fault.to_string()),
+    };
+    let granted = Granted {
+        identity: vec![Source { name: "the request".into(), document: Ok(wanted.role.permissions.document.clone()) }],
+        boundary: Some(Source { name: format!("permissions boundary {arn}"), document }),
+    };
+    in_words(judge(&wanted.read.required(), &granted))
+}
+
+/// The findings that are no clear yes, in words.
+fn in_words(findings: Vec<Finding>) -> Option<String> {
+    let lost: Vec<Finding> = findings.into_iter().filter(|finding| finding.verdict != Verdict::Covered).collect();
+    if lost.is_empty() {
+        return None;
+    }
+    let named: Vec<String> =
+        lost.iter().take(MOST_NAMED).map(|finding| format!("{} on {}", finding.action, finding.resource)).collect();
+    let more = lost.len().saturating_sub(MOST_NAMED);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!("{}{rest}", named.join(", ")))
+}
+
+/// A statement, resource by resource; one that speaks of everything but something as everything.
+fn entries(statement: &Statement) -> Vec<Required> {
+    let all = |clause: &Clause| match clause {
+        Clause::Only(patterns) => patterns.clone(),
+        Clause::AllBut(_) => vec!["*".to_owned()],
+    };
+    let everything_but =
+        matches!(statement.actions, Clause::AllBut(_)) || matches!(statement.resources, Some(Clause::AllBut(_)));
+    if statement.effect == Effect::Deny && everything_but {
+        // It denies less than everything: what it leaves may be lost.
+        return Vec::new();
+    }
+    let resources = statement.resources.as_ref().map_or_else(|| vec!["*".to_owned()], all);
+    let entry = |resource: String| Required {
+        effect: statement.effect,
+        actions: all(&statement.actions),
+        resource,
+        conditions: statement.conditions.clone(),
+    };
+    resources.into_iter().map(entry).collect()
+}
+
+/// The subjects that a trust policy admits by the provider and that are not among those wanted.
+pub(super) fn lost_subjects(found: &ReadPolicy, provider: &DesiredProvider, wanted: &Document) -> Option<String> {
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return Some(format!("who its trust policy admits, which cannot be read ({error})")),
+    };
+    let after = subjects(wanted, provider);
+    let lost: Vec<String> = subjects(found, provider).difference(&after).take(MOST_NAMED).cloned().collect();
+    if lost.is_empty() { None } else { Some(format!("the subjects {}", lost.join(", "))) }
+}
+
+fn subjects(trust: &Document, provider: &DesiredProvider) -> BTreeSet<String> {
+    let key = format!("{}:sub", provider.host_and_path());
+    let names = |statement: &&Statement| {
+        statement.effect == Effect::Allow
+            && statement
+                .principals
+                .as_ref()
+                .is_some_and(|who| who.by_kind.get("Federated").is_some_and(|arns| arns.contains(&provider.arn)))
+    };
+    let of_statement = |statement: &Statement| {
+        let mut tests = statement.conditions.iter().filter(|test| test.key.eq_ignore_ascii_case(&key)).peekable();
+        match tests.peek() {
+            None => vec!["any subject".to_owned()],
+            Some(_) => tests.flat_map(|test| test.values.clone()).collect(),
+        }
+    };
+    trust.statements.iter().filter(names).flat_map(of_statement).collect()
+}
+
+/// The service accounts of a request that a trust policy admits now, and would not admit any more.
+pub(super) fn shut_out(
+    found: &ReadPolicy,
+    wanted: &Wanted,
+    after: &Document,
+    provider: &DesiredProvider,
+) -> Option<String> {
+    let Ok(found) = found else { return None };
+    let shut_out = wanted.read.service_accounts.iter().filter(|account| {
+        let subject = format!("system:serviceaccount:{}:{account}", wanted.read.secret.namespace);
+        let token =
+            Token { provider: &provider.arn, issuer: provider.host_and_path(), audience: AUDIENCE, subject: &subject };
+        admits(found, &token).is_ok() && admits(after, &token).is_err()
+    });
+    let shut_out: Vec<&str> = shut_out.map(String::as_str).collect();
+    if shut_out.is_empty() { None } else { Some(format!("the service accounts {}", shut_out.join(", "))) }
+}

@@ -1,12 +1,13 @@
 //! The pure core: `desire` and `plan`. Ten times as many requests should take ten times as long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rolecall::desired::names::sha256_hex;
 use rolecall::desired::{Desired, Inputs, Wanted, desire};
+use rolecall::observed::usage::AccountUse;
 use rolecall::observed::{
     BucketState, Fault, FaultClass, Leftovers, Observed, ObservedRole, ObservedSecret, SecretState, Seen,
 };
@@ -83,6 +84,9 @@ fn observed(
     Observed {
         bucket: Seen::Known(BucketState::Absent),
         provider: Seen::Known(None),
+        other_providers: Some(Seen::Known(Vec::new())),
+        boundaries: BTreeMap::new(),
+        account_use: AccountUse { any: true, trusting: Seen::Known(BTreeSet::new()) },
         roles: roles.collect(),
         leftovers: Leftovers { roles: Seen::Known(Vec::new()), secrets: Vec::new() },
         secrets: secrets.collect::<BTreeMap<_, _>>(),
@@ -121,6 +125,9 @@ fn role(wanted: &Wanted) -> ObservedRole {
         permissions: Seen::Known(Some(Document::parse(&role.permissions.text))),
         boundary: role.boundary.clone(),
         tags: role.tags.clone(),
+        id: format!("AROA{}", role.name),
+        created: None,
+        last_used: None,
     }
 }
 
@@ -133,6 +140,8 @@ fn secret(wanted: &Wanted) -> ObservedSecret {
         has_access_key: false,
         type_: "Opaque".into(),
         ours: true,
+        mark: None,
+        replaceable: true,
         labelled: true,
         identity: Some(wanted.secret.as_ref().expect("a Secret").identity.clone()),
         request: Some(wanted.secret.as_ref().expect("a Secret").request.clone()),

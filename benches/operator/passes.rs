@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, Method};
 use rolecall::apply::{Evidence, Targets, carry_out};
 use rolecall::aws::meter::Meter;
-use rolecall::aws::observe::observe;
+use rolecall::aws::observe::{Extent, observe};
 use rolecall::aws::snapshot::Freshness;
 use rolecall::aws::{Access, Connection};
 use rolecall::desired::{Inputs, desire};
@@ -57,7 +57,9 @@ impl Work {
         let url = desired.issuer.url.clone();
         let published = [Subject::Discovery, Subject::Keys].iter().all(|part| self.prior.verified.contains_key(part));
         let mut fetched = if published { Some(fetch(&self.model, &url).await) } else { None };
-        let aws = Box::pin(observe(&session, &desired, fetched.as_ref(), freshness)).await;
+        let other_providers = self.prior.verified.is_empty();
+        let extent = Extent { freshness, other_providers };
+        let aws = Box::pin(observe(&session, &desired, fetched.as_ref(), extent)).await;
         if fetched.is_none() && aws.has_documents() {
             fetched = Some(fetch(&self.model, &url).await);
         }
@@ -65,6 +67,9 @@ impl Work {
         let observed = Observed {
             bucket: aws.bucket,
             provider: aws.provider,
+            other_providers: aws.other_providers,
+            boundaries: aws.boundaries,
+            account_use: aws.roles.account_use,
             roles: aws.roles.wanted,
             leftovers: Leftovers { roles: aws.roles.leftovers, secrets: Vec::new() },
             secrets: std::collections::BTreeMap::new(),
@@ -106,5 +111,10 @@ async fn document(model: &Model, url: String) -> Fetched {
         return Fetched::Status(answer.status);
     }
     let content_type = answer.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-    Fetched::Body { body: answer.body.to_vec(), content_type: content_type.map(|(_, value)| value.clone()) }
+    Fetched::Body {
+        body: answer.body.to_vec(),
+        content_type: content_type.map(|(_, value)| value.clone()),
+        etag: None,
+        revision: None,
+    }
 }

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use rolecall::api::ClusterIdentitySpec;
+use rolecall::desired::consent::Consents;
 use rolecall::desired::keys::{Held, KeySource};
+use rolecall::desired::owner::Owners;
 use rolecall::desired::request::RequestId;
 use rolecall::desired::{Inputs, RequestInput};
 use serde_json::{Value, json};
@@ -88,6 +90,8 @@ pub fn inputs(count: usize) -> Inputs {
         refused_by_aws: std::collections::BTreeMap::new(),
         granted_ahead: std::collections::BTreeSet::new(),
         provisioned: Vec::new(),
+        consents: Consents::default(),
+        owners: Owners::default(),
         keys: vec![KeySource { origin: "Secret signer".into(), held: Ok(Held::Entry(key_pem().into())) }],
         remembered_keys: Vec::new(),
         requests: (0..count).map(|number| input(number, 0)).collect(),
@@ -103,5 +107,7 @@ pub fn input(number: usize, revision: usize) -> RequestInput {
         tombstone: false,
         claimed_by: None,
         claim_in_doubt: false,
+        has: None,
+        created: None,
     }
 }

@@ -15,13 +15,15 @@ use crate::desired::request::RequestId;
 use crate::desired::secret::SecretKey;
 use crate::kubernetes;
 use crate::observed::{Fault, FaultClass};
-use crate::plan::{Cause, Change, Plan, Settling, Step, Subject, Withheld};
+use crate::plan::{Cause, Change, Mark, Plan, Settling, Step, Subject, Withheld};
 
 /// What became of a plan. It can only be made by [`apply`].
 #[derive(Debug, Clone)]
 pub struct Applied {
     plan: Plan,
     results: Vec<StepResult>,
+    /// What became of each mark of the plan.
+    marks: Vec<StepResult>,
 }
 
 /// What became of a step.
@@ -68,7 +70,12 @@ impl Evidence {
     /// What reads may not show yet: what the plan left so, and what was made or found to exist since.
     pub fn settling(&self, now: Timestamp) -> Settling {
         let mut settling = self.plan().settling.clone();
-        let Self::Applied(Applied { plan, results }) = self else { return settling };
+        let Self::Applied(Applied { plan, results, marks }) = self else { return settling };
+        for (mark, result) in plan.marks.iter().zip(marks) {
+            if *result == StepResult::Done {
+                settling.marked(&mark.subject, now);
+            }
+        }
         for (step, result) in plan.steps.iter().zip(results) {
             match result {
                 StepResult::Done => settling.made(step, now),
@@ -86,6 +93,23 @@ impl Evidence {
             }
         }
         settling
+    }
+
+    /// The marks that are still to be set, each with why it could not be set.
+    pub fn unmarked(&self) -> Vec<(&Mark, Option<&Fault>)> {
+        match self {
+            Self::Withheld(withheld) => withheld.plan().marks.iter().map(|mark| (mark, None)).collect(),
+            Self::Applied(applied) => {
+                let pairs = applied.plan.marks.iter().zip(&applied.marks);
+                pairs
+                    .filter_map(|(mark, result)| match result {
+                        StepResult::Done => None,
+                        StepResult::Failed(fault) => Some((mark, Some(fault))),
+                        StepResult::Skipped => Some((mark, None)),
+                    })
+                    .collect()
+            }
+        }
     }
 
     /// The steps whose changes were made.
@@ -138,7 +162,21 @@ async fn apply(targets: &Targets<'_>, plan: Plan) -> Applied {
             broken.extend(lane.broken);
         }
     }
-    Applied { plan, results }
+    let marks = set_marks(targets, &plan).await;
+    Applied { plan, results, marks }
+}
+
+/// Sets the marks of what was seen to be right. One that cannot be set holds up nothing but a later deletion.
+async fn set_marks(targets: &Targets<'_>, plan: &Plan) -> Vec<StepResult> {
+    let set: Vec<_> = plan.marks.iter().map(|mark| set_mark(targets, mark).boxed()).collect();
+    stream::iter(set).buffered(SIDE_BY_SIDE).collect().await
+}
+
+async fn set_mark(targets: &Targets<'_>, mark: &Mark) -> StepResult {
+    if targets.is_too_late() {
+        return StepResult::Skipped;
+    }
+    execute(targets, &mark.change, "mark").await
 }
 
 /// What can be done independently of everything else in its stage: the issuer, a request, something left over.
@@ -152,7 +190,12 @@ enum Lane {
 
 fn lane(subject: &Subject) -> Lane {
     match subject {
-        Subject::Bucket | Subject::Discovery | Subject::Keys | Subject::Provider | Subject::Leftovers => Lane::Issuer,
+        Subject::Bucket
+        | Subject::Discovery
+        | Subject::Keys
+        | Subject::Provider
+        | Subject::Requests
+        | Subject::Leftovers => Lane::Issuer,
         Subject::Role(id) | Subject::Secret(id) => Lane::Request(id.clone()),
         Subject::LeftoverRole(name) => Lane::LeftoverRole(name.clone()),
         Subject::LeftoverSecret(key) => Lane::LeftoverSecret(key.clone()),
@@ -209,18 +252,22 @@ fn marks_anew(step: &Step) -> bool {
 }
 
 async fn make(targets: &Targets<'_>, step: &Step) -> StepResult {
-    let result = match (&step.change, targets.cluster) {
+    execute(targets, &step.change, step.cause.as_str()).await
+}
+
+async fn execute(targets: &Targets<'_>, change: &Change, cause: &str) -> StepResult {
+    let result = match (change, targets.cluster) {
         (Change::WriteSecret { .. } | Change::DeleteSecret(_), None) => return StepResult::Skipped,
-        (Change::WriteSecret { secret, force }, Some(client)) => {
-            kubernetes::secrets::write(client, secret, *force).await
+        (Change::WriteSecret { secret, force, removes_access_keys, .. }, Some(client)) => {
+            kubernetes::secrets::write(client, secret, *force, *removes_access_keys).await
         }
         (Change::DeleteSecret(secret), Some(client)) => kubernetes::secrets::delete(client, secret).await,
         (change, _) => aws::apply::apply(targets.aws, change).await,
     };
-    let (change, resource) = (step.change.name(), step.change.target());
+    let (change, resource) = (change.name(), change.target());
     match result {
         Ok(()) => {
-            tracing::info!(change, resource, cause = ?step.cause, "made");
+            tracing::info!(change, resource, cause, "made");
             StepResult::Done
         }
         Err(fault) => {
@@ -242,9 +289,10 @@ fn rests_on_broken(step: &Step, broken: &BTreeSet<Subject>) -> bool {
         Subject::Bucket | Subject::Discovery | Subject::Keys | Subject::Provider => {
             broken.contains(&Subject::Bucket) || broken.contains(&step.subject)
         }
-        Subject::Role(id) | Subject::Secret(id) => {
+        Subject::Secret(id) if matches!(step.change, Change::WriteSecret { points_anew: true, .. }) => {
             broken.contains(&Subject::Role(id.clone())) || broken.contains(&step.subject)
         }
+        Subject::Role(id) => broken.contains(&Subject::Role(id.clone())),
         subject => broken.contains(subject),
     }
 }

@@ -50,6 +50,18 @@ pub struct Args {
     #[arg(long, env = "ROLECALL_WATCH_SILENCE_THRESHOLD", default_value = "5m", value_name = "DURATION", value_parser = watch_time)]
     watch_silence_threshold: Duration,
 
+    /// Uids of the kube-system namespaces of other management clusters whose ClusterIdentities are taken over
+    #[arg(long, env = "ROLECALL_TAKE_OVER_FROM", value_name = "UID", value_delimiter = ',')]
+    take_over_from: Vec<String>,
+
+    /// Write nothing but statuses and the lease: every ClusterIdentity is only observed
+    #[arg(long, env = "ROLECALL_READ_ONLY")]
+    read_only: bool,
+
+    /// How long a consent, an annotation that lets something be taken away, may stand without effect before an event says so
+    #[arg(long, env = "ROLECALL_UNUSED_CONSENT_THRESHOLD", default_value = "1h", value_name = "DURATION", value_parser = watch_time)]
+    unused_consent_threshold: Duration,
+
     /// Let replicas elect a leader; the others serve health and metrics and wait
     #[arg(long, env = "ROLECALL_LEADER_ELECT")]
     leader_elect: bool,
@@ -114,6 +126,9 @@ async fn serve(args: Args) -> anyhow::Result<()> {
             failing: args.watch_failure_threshold,
             silent: args.watch_silence_threshold,
         },
+        take_over_from: args.take_over_from.into_iter().filter(|uid| !uid.is_empty()).collect(),
+        read_only: args.read_only,
+        unused_consent_threshold: args.unused_consent_threshold,
         lease: args.leader_elect.then_some(Lease { namespace: args.lease_namespace, name: args.lease_name }),
         // Two replicas of one name would both take the lease for theirs.
         instance: args

@@ -1,5 +1,6 @@
 //! `rolecall plan`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,11 +14,14 @@ use super::{printer, yaml};
 use crate::api::ClusterIdentity;
 use crate::aws::anonymous::AnonymousReader;
 use crate::aws::meter::Meter;
+use crate::aws::observe::Extent;
 use crate::aws::snapshot::Freshness;
 use crate::aws::{Access, Connection, observe};
+use crate::desired::consent::Consents;
 use crate::desired::keys::{Held, KeySource};
-use crate::desired::{Inputs, desire};
-use crate::observed::{Leftovers, Observed};
+use crate::desired::owner::{OWNER_MARK, Owners};
+use crate::desired::{Desired, Inputs, desire};
+use crate::observed::{BucketState, Leftovers, Observed, Seen};
 use crate::plan::{Prior, plan};
 use crate::release::inclusion::Inclusion;
 use crate::release::manifests::{Cloud, LARGEST_FILE, Manifest};
@@ -91,26 +95,40 @@ async fn show(
         requests: manifests.into_iter().map(Manifest::into_input).collect(),
         now: Timestamp::now(),
         pre_grants: Vec::new(),
-        refused_by_aws: std::collections::BTreeMap::new(),
+        refused_by_aws: BTreeMap::new(),
         granted_ahead: std::collections::BTreeSet::new(),
         provisioned: Vec::new(),
+        owners: Owners::default(),
+        consents: Consents::of(identity.metadata.annotations.as_ref().unwrap_or(&BTreeMap::new())),
     };
     let desired = desire(&inputs)?;
-    let aws = Box::pin(observe::observe(&session, &desired, None, Freshness::from_now_on())).await;
+    let extent = Extent { freshness: Freshness::from_now_on(), other_providers: true };
+    let aws = Box::pin(observe::observe(&session, &desired, None, extent)).await;
     let fetched =
         if aws.has_documents() { Some(AnonymousReader::new().fetch(&desired.issuer.url).await) } else { None };
     let observed = Observed {
         bucket: aws.bucket,
         provider: aws.provider,
+        other_providers: aws.other_providers,
+        boundaries: aws.boundaries,
+        account_use: aws.roles.account_use,
         roles: aws.roles.wanted,
         leftovers: Leftovers { roles: aws.roles.leftovers, secrets: Vec::new() },
-        secrets: std::collections::BTreeMap::new(),
+        secrets: BTreeMap::new(),
         fetched,
         keys_unread: None,
         throttled: session.account.is_held_back(),
     };
     let plan = plan(&desired, &observed, &Prior::default());
-    let report = PlanReport { desired: &desired, plan: &plan, account: &account, secrets_compared: false, passed_over };
+    let marks = owner_marks(&desired, &observed);
+    let report = PlanReport {
+        desired: &desired,
+        plan: &plan,
+        account: &account,
+        secrets_compared: false,
+        passed_over,
+        marks: &marks,
+    };
     printer::out(&match args.output {
         Output::Text => text::render(&report),
         Output::Json => format!("{:#}\n", json::render(&report)),
@@ -120,6 +138,24 @@ async fn show(
     })?;
     let code = if args.detailed_exitcode && !report.is_clean() { 2 } else { 0 };
     Ok(ExitCode::from(code))
+}
+
+/// The owner marks that were found. Without a management cluster nobody can tell whose they are, and they hinder nothing.
+fn owner_marks(desired: &Desired, observed: &Observed) -> Vec<(String, String)> {
+    let mut tagged: Vec<(String, &BTreeMap<String, String>)> = Vec::new();
+    if let Seen::Known(BucketState::Present(bucket)) = &observed.bucket {
+        tagged.push((format!("bucket/{}", desired.issuer.bucket.name), &bucket.tags));
+    }
+    if let Seen::Known(Some(provider)) = &observed.provider {
+        tagged.push((format!("provider/{}", desired.issuer.provider.host_and_path()), &provider.tags));
+    }
+    for (name, role) in &observed.roles {
+        if let Seen::Known(Some(role)) = role {
+            tagged.push((format!("role/{name}"), &role.tags));
+        }
+    }
+    let mark = |(resource, tags): (String, &BTreeMap<String, String>)| Some((resource, tags.get(OWNER_MARK)?.clone()));
+    tagged.into_iter().filter_map(mark).collect()
 }
 
 /// The part of a manifest that says what it is.

@@ -11,7 +11,11 @@ use crate::apply::Evidence;
 use crate::plan::Step;
 
 /// Writes events.
-pub struct Events(EventRecorder);
+pub struct Events {
+    recorder: EventRecorder,
+    /// Whether none are written: the operator writes nothing but statuses.
+    muted: bool,
+}
 
 /// What a condition says, whichever kind it belongs to.
 #[derive(PartialEq)]
@@ -23,9 +27,9 @@ pub struct Said<'a> {
 
 impl Events {
     /// Events of one replica.
-    pub fn new(client: Client, instance: String) -> Self {
+    pub fn new(client: Client, instance: String, muted: bool) -> Self {
         let reporter = Reporter { controller: "rolecall.dev/controller".into(), instance: Some(instance) };
-        Self(EventRecorder::new(client, reporter))
+        Self { recorder: EventRecorder::new(client, reporter), muted }
     }
 
     /// What was changed.
@@ -67,6 +71,16 @@ impl Events {
         }
     }
 
+    /// That a consent has let something be taken away.
+    pub async fn consent_used(&self, identity: &ClusterIdentity, told: &str) {
+        self.publish(identity, EventType::Normal, "ConsentUsed", told).await;
+    }
+
+    /// That a consent has stood for long without effect.
+    pub async fn consent_unused(&self, identity: &ClusterIdentity, told: &str) {
+        self.publish(identity, EventType::Warning, "ConsentUnused", told).await;
+    }
+
     /// That a ClusterIdentity is let go.
     pub async fn let_go(&self, identity: &ClusterIdentity, why: &str) {
         self.publish(identity, EventType::Normal, "LetGo", why).await;
@@ -88,6 +102,9 @@ impl Events {
 
     /// An event that cannot be written changes nothing: the status has said the same.
     async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, type_: EventType, reason: &str, note: &str) {
+        if self.muted {
+            return;
+        }
         let event = Event {
             type_,
             reason: reason.to_owned(),
@@ -95,7 +112,7 @@ impl Events {
             note: Some(note.to_owned()),
             related: None,
         };
-        match self.0.publish(object, &event).await {
+        match self.recorder.publish(object, &event).await {
             Ok(()) => {}
             // A namespace on its way out takes no events; that is nothing to look into.
             Err(error) if error.to_string().contains("being terminated") => {

@@ -9,17 +9,21 @@ use kube::Resource;
 
 use super::provisioned::from_status;
 use super::request_status::remembered;
-use super::status::issuer_part;
+use super::status::{deletions, issuer_part};
 use super::unreadable;
 use super::watches::{DecodedIdentity, DecodedRequest, Stores, selects};
+use crate::api::credentials_request::ProvisionedResources;
 use crate::api::{
     ClusterIdentity, CredentialsRequest, CredentialsRequestSpec, CredentialsRequestStatus, RELEASE_LABEL,
 };
+use crate::desired::consent::Consents;
 use crate::desired::issuer::desired_issuer;
 use crate::desired::keys::{Key, KeySource, RememberedKey};
+use crate::desired::owner::Owners;
 use crate::desired::request::RequestId;
-use crate::desired::{IdentityRefused, Inputs, RequestInput};
-use crate::plan::{Prior, Subject};
+use crate::desired::secret::SecretKey;
+use crate::desired::{IdentityRefused, Inputs, Provisioned, RequestInput};
+use crate::plan::{KnownRole, Prior, Subject};
 use crate::release::manifests::DELETE_ANNOTATION;
 
 /// `namespace/name` of an object.
@@ -53,8 +57,10 @@ pub fn requests(stores: &Stores, identity: &ClusterIdentity) -> Requests {
         }
         let id = RequestId { namespace: namespace.to_owned(), name: meta.name.clone().unwrap_or_default() };
         let elder = others.iter().find(|other| other.identity().is_some_and(|other| selects(other, namespace, labels)));
-        gathered.inputs.push(input(&decoded, id.clone(), elder));
-        if let Ok(status) = status(&decoded) {
+        let status = status(&decoded);
+        let has = status.as_ref().ok().and_then(|status| provisioned(status.as_ref()?));
+        gathered.inputs.push(RequestInput { has, ..input(&decoded, id.clone(), elder) });
+        if let Ok(status) = status {
             let (metadata, spec) = (meta.clone(), CredentialsRequestSpec::default());
             gathered.objects.insert(id, CredentialsRequest { metadata, spec, status });
         }
@@ -81,7 +87,34 @@ fn input(decoded: &DecodedRequest, id: RequestId, elder: Option<&Elder>) -> Requ
         tombstone: value(&meta.annotations, DELETE_ANNOTATION).as_deref() == Some("true"),
         claimed_by: elder.and_then(Elder::identity).map(full_name),
         claim_in_doubt: matches!(elder, Some(Elder::Unreadable(_))),
+        has: None,
+        created: meta.creation_timestamp.as_ref().map(|created| created.0),
     }
+}
+
+/// The role and the Secret that a request has, as its status remembers them.
+pub fn provisioned(status: &CredentialsRequestStatus) -> Option<Provisioned> {
+    let remembered = remembered(status)?;
+    let verified = remembered.verified_role.is_some();
+    let has = match remembered.provisioned {
+        Some(has) if !has.role_name.is_empty() => has,
+        // An older version has noted the role alone.
+        _ => ProvisionedResources {
+            role_name: remembered.role_name.filter(|_| verified)?,
+            role_arn: remembered.role_arn.unwrap_or_default(),
+            ..ProvisionedResources::default()
+        },
+    };
+    let secret = has.secret.split_once('/');
+    Some(Provisioned {
+        secret: secret.map(|(namespace, name)| SecretKey { namespace: namespace.into(), name: name.into() }),
+        role: has.role_name,
+        role_arn: has.role_arn,
+        role_id: has.role_id,
+        token_path: has.cloud_token_path,
+        policy_hash: remembered.policy_hash,
+        trust_hash: remembered.trust_hash,
+    })
 }
 
 /// A ClusterIdentity that was there before another one.
@@ -143,14 +176,21 @@ pub fn refuse_duplicate(stores: &Stores, identity: &ClusterIdentity) -> Result<(
     Ok(())
 }
 
-/// Refuses an account that nobody has named and in which nothing was made so far: the operator's credentials were exchanged,
-/// and its Secrets would name roles that no provider stands behind.
-pub fn refuse_other_account(identity: &ClusterIdentity, account: &str) -> Result<(), IdentityRefused> {
-    let provider = identity.status.as_ref().and_then(|status| status.provider_arn.as_deref());
+/// Refuses another account than the one in which anything was verified: the Secrets would name roles that no provider stands
+/// behind.
+pub fn refuse_other_account(
+    identity: &ClusterIdentity,
+    requests: &BTreeMap<RequestId, CredentialsRequest>,
+    account: &str,
+) -> Result<(), IdentityRefused> {
+    let status = identity.status.as_ref();
+    let provider = status.filter(|status| status.verified.contains_key("provider"));
+    let provider = provider.and_then(|status| status.provider_arn.clone());
+    let of_request = |request: &CredentialsRequest| Some(provisioned(request.status.as_ref()?)?.role_arn);
+    let arn = provider.or_else(|| requests.values().filter_map(of_request).find(|arn| !arn.is_empty()));
     // arn:aws:iam::ACCOUNT:oidc-provider/…
-    let before = provider.and_then(|arn| arn.split(':').nth(4));
-    match before {
-        Some(before) if before != account && identity.spec.aws.account_id.is_none() => {
+    match arn.as_deref().and_then(|arn| arn.split(':').nth(4)) {
+        Some(before) if before != account => {
             Err(IdentityRefused::AccountChanged { actual: account.to_owned(), before: before.to_owned() })
         }
         _ => Ok(()),
@@ -163,6 +203,7 @@ pub fn inputs(
     account: &str,
     keys: Vec<KeySource>,
     requests: Vec<RequestInput>,
+    owners: Owners,
     now: Timestamp,
 ) -> Inputs {
     let status = identity.status.clone().unwrap_or_default();
@@ -184,27 +225,44 @@ pub fn inputs(
         refused_by_aws: BTreeMap::new(),
         granted_ahead: status.granted_ahead.into_iter().collect(),
         provisioned: status.retained_secrets.iter().filter_map(from_status).collect(),
+        owners,
+        consents: Consents::of(identity.metadata.annotations.as_ref().unwrap_or(&BTreeMap::new())),
         now,
     }
 }
 
 /// What the statuses remember as last seen to be true.
 pub fn prior(identity: &ClusterIdentity, requests: &BTreeMap<RequestId, CredentialsRequest>) -> Prior {
-    let mut prior = BTreeMap::new();
-    for (name, fingerprint) in identity.status.iter().flat_map(|status| &status.verified) {
+    let status = identity.status.clone().unwrap_or_default();
+    let mut verified = BTreeMap::new();
+    for (name, fingerprint) in &status.verified {
         if let Some(subject) = issuer_part(name) {
-            prior.insert(subject, fingerprint.clone());
+            verified.insert(subject, fingerprint.clone());
         }
     }
+    let mut roles = BTreeMap::new();
     for (id, request) in requests {
         let Some(remembered) = request.status.as_ref().and_then(remembered) else { continue };
         let pairs = [
             (Subject::Role(id.clone()), remembered.verified_role),
             (Subject::Secret(id.clone()), remembered.verified_secret),
         ];
-        prior.extend(pairs.into_iter().filter_map(|(subject, fingerprint)| Some((subject, fingerprint?))));
+        verified.extend(pairs.into_iter().filter_map(|(subject, fingerprint)| Some((subject, fingerprint?))));
+        let role_id = remembered.provisioned.map(|has| has.role_id).unwrap_or_default();
+        let adopted_statements = remembered.adopted_trust_statements;
+        roles.insert(id.clone(), KnownRole { id: role_id, adopted_statements });
     }
-    let begun_bucket = identity.status.as_ref().and_then(|status| status.begun_bucket.clone());
-    let granted_ahead = identity.status.iter().flat_map(|status| status.granted_ahead.iter().cloned()).collect();
-    Prior { verified: prior, begun_bucket, granted_ahead, ..Prior::default() }
+    Prior {
+        verified,
+        roles,
+        adopted: status.adopted_settings.clone().unwrap_or_default(),
+        keys_revision: status.keys_revision,
+        deletions: deletions::prior(&status),
+        newest_role: status.newest_role_time.as_ref().and_then(|time| time.parse().ok()),
+        begun_roles: status.begun_roles.iter().cloned().collect(),
+        begun_bucket: status.begun_bucket,
+        granted_ahead: status.granted_ahead.into_iter().collect(),
+        unknown_keys: status.unknown_keys,
+        ..Prior::default()
+    }
 }

@@ -2,18 +2,21 @@
 
 mod awake;
 mod checks;
+mod consents;
 mod events;
-mod gather;
+pub mod gather;
 mod history;
+mod look;
 pub mod metrics;
 pub mod outcome;
 mod oversee;
+mod owners;
 mod pass;
-mod provisioned;
-mod request_status;
+pub mod provisioned;
+pub mod request_status;
 pub mod server;
 mod startup;
-mod status;
+pub mod status;
 mod status_budget;
 mod status_writer;
 mod teardown;
@@ -26,6 +29,7 @@ pub mod verdicts;
 mod watch_health;
 mod watches;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -45,6 +49,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::ClusterIdentity;
+use crate::api::cluster_identity::ManagementPolicy;
 use crate::aws::anonymous::AnonymousReader;
 use crate::aws::pulse::Pulse;
 use crate::aws::snapshot::Freshness;
@@ -52,11 +57,13 @@ use crate::aws::{Access, Connection};
 use crate::kubernetes::served::ServedSchemas;
 use awake::second_after_a_sleep;
 use checks::Releases;
+use consents::StandingConsents;
 use gather::full_name;
 use history::History;
 use metrics::{Metrics, Standing};
 use outcome::Outcome;
 use oversee::oversee;
+use owners::OwnerSettings;
 use pass::{Ended, Shared, Terms};
 use server::Readiness;
 use startup::{wait_for_crds, wait_for_schemas};
@@ -64,7 +71,9 @@ use status_writer::StatusWriter;
 use watch_health::{Watch, WatchHealth};
 use watches::{DecodedIdentity, IdentityRef, Stores};
 
+pub use checks::Live;
 pub use watch_health::WatchLimits;
+pub use watches::selects;
 
 /// How the controller runs.
 #[derive(Debug, Clone)]
@@ -85,6 +94,12 @@ pub struct Settings {
     pub settle_time: Duration,
     /// When a watch counts as lost.
     pub watch_limits: WatchLimits,
+    /// Uids of the namespaces `kube-system` of management clusters whose owner marks are taken over.
+    pub take_over_from: BTreeSet<String>,
+    /// Whether nothing is written but statuses and the lease.
+    pub read_only: bool,
+    /// How long a consent may stand without effect before that is told.
+    pub unused_consent_threshold: Duration,
 }
 
 impl Settings {
@@ -250,7 +265,13 @@ impl Context {
             aws,
             reader: AnonymousReader::new(),
             releases: Releases::new(client.clone(), triggers),
-            publisher: StatusWriter::new(client.clone(), instance, schemas, health.clone(), metrics.clone()),
+            publisher: StatusWriter::new(
+                client.clone(),
+                (instance, settings.read_only),
+                schemas,
+                health.clone(),
+                metrics.clone(),
+            ),
             health,
             stores,
             secrets: tokio::sync::Mutex::default(),
@@ -260,6 +281,13 @@ impl Context {
             provisioned: std::sync::Mutex::default(),
             annotating: tokio::sync::Mutex::default(),
             settle_time: settings.settle_time,
+            without_other_providers: std::sync::Mutex::default(),
+            owner_settings: OwnerSettings {
+                take_over_from: settings.take_over_from.clone(),
+                all_namespaces: settings.namespace.is_none(),
+            },
+            read_only: settings.read_only,
+            standing_consents: StandingConsents::new(settings.unused_consent_threshold),
             begun: tokio::time::Instant::now(),
             client,
         };
@@ -383,6 +411,9 @@ async fn reconcile(decoded: Arc<DecodedIdentity>, context: Arc<Context>) -> Resu
     }
     let mut identity = identity.clone();
     context.shared.publisher.freshen(&mut identity);
+    if context.shared.read_only {
+        identity.spec.management_policy = ManagementPolicy::Observe;
+    }
     if let Some(wait) = context.history.too_soon(&full_name(&identity), identity.metadata.generation) {
         return Ok(Action::requeue(wait));
     }

@@ -29,8 +29,8 @@ pub enum Outcome {
     Settling,
     /// The ClusterIdentity is being deleted, and the finalizer was taken back.
     LetGo,
-    /// Something needs a person; the rest is done.
-    Blocked,
+    /// Something needs a person; the rest is done. The reason, where one says more than that.
+    Blocked(&'static str),
     /// A call failed; the rest is done.
     Failed(FaultClass),
     /// The documents are in place, but a reader like STS does not get them.
@@ -47,6 +47,29 @@ pub enum Outcome {
     Panicked,
     /// A status could not be written; the class of the API server's answer.
     NotWritten(FaultClass),
+}
+
+/// The reason of `Ready` where several things of different kinds need a person, or one that has no reason of its own there.
+pub const BLOCKED: &str = "Blocked";
+/// What is told as the reason of `Ready` itself, the gravest first: it keeps a cluster as it is, or away.
+const OUTSTANDING: [&str; 11] = [
+    "IssuerMismatch",
+    "IssuerUnknown",
+    "OwnershipLost",
+    "OwnedByAnother",
+    "BucketClosed",
+    "StatusRestored",
+    "InUse",
+    "WouldNarrow",
+    "WouldDeny",
+    "NothingSelected",
+    "TooManyDeletions",
+];
+
+/// The reason of `Ready` while these stand in the way.
+pub fn blocked_by<'a>(obstacles: impl Iterator<Item = &'a Obstacle>) -> &'static str {
+    let reasons: Vec<&str> = obstacles.map(obstacle_reason).collect();
+    OUTSTANDING.into_iter().find(|reason| reasons.contains(reason)).unwrap_or(BLOCKED)
 }
 
 /// The reason of a request whose ClusterIdentity is gone.
@@ -78,7 +101,7 @@ impl Outcome {
             Self::Waiting => "Waiting",
             Self::Settling => "Settling",
             Self::LetGo => "LetGo",
-            Self::Blocked => "Blocked",
+            Self::Blocked(reason) => reason,
             Self::Failed(class) => fault_reason(*class),
             Self::IssuerWrong => "IssuerWrong",
             Self::Refused(refused) => identity_refused_reason(refused),
@@ -99,7 +122,7 @@ impl Outcome {
             Self::Waiting => "waiting",
             Self::Settling => "settling",
             Self::LetGo => "let_go",
-            Self::Blocked => "blocked",
+            Self::Blocked(_) => "blocked",
             Self::Failed(_) => "failed",
             Self::IssuerWrong => "issuer_wrong",
             Self::Refused(_) => "refused",
@@ -128,7 +151,7 @@ impl Outcome {
             | Self::Panicked
             | Self::NotWritten(_)
             | Self::IssuerWrong => backoff(failures, interval),
-            Self::Verified | Self::Pending { .. } | Self::Waiting | Self::Blocked | Self::LetGo => interval,
+            Self::Verified | Self::Pending { .. } | Self::Waiting | Self::Blocked(_) | Self::LetGo => interval,
         }
     }
 
@@ -150,7 +173,7 @@ impl Outcome {
     /// kstatus: only a person can help.
     pub const fn is_stalled(&self) -> bool {
         match self {
-            Self::Blocked | Self::Refused(_) => true,
+            Self::Blocked(_) | Self::Refused(_) => true,
             Self::Failed(class) => class_needs_person(*class),
             Self::NoAccount(fault) => class_needs_person(fault.class),
             _ => false,
@@ -208,6 +231,16 @@ pub const fn class_needs_person(class: FaultClass) -> bool {
 pub const fn obstacle_needs_person(obstacle: &Obstacle) -> bool {
     match obstacle {
         Obstacle::NotOurs { .. }
+        | Obstacle::IssuerMismatch(_)
+        | Obstacle::IssuerUnknown(_)
+        | Obstacle::BucketClosed(_)
+        | Obstacle::OwnedByAnother { .. }
+        | Obstacle::OwnershipLost { .. }
+        | Obstacle::WouldNarrow { .. }
+        | Obstacle::WouldDeny { .. }
+        | Obstacle::NothingSelected { .. }
+        | Obstacle::StatusRestored(..)
+        | Obstacle::InUse(..)
         | Obstacle::BucketForbidden { .. }
         | Obstacle::BucketInUse(_)
         | Obstacle::OtherPath { .. }
@@ -247,6 +280,16 @@ pub const fn fault_reason(class: FaultClass) -> &'static str {
 pub const fn obstacle_reason(obstacle: &Obstacle) -> &'static str {
     match obstacle {
         Obstacle::NotOurs { .. } => "NotOurs",
+        Obstacle::IssuerMismatch(_) => "IssuerMismatch",
+        Obstacle::IssuerUnknown(_) => "IssuerUnknown",
+        Obstacle::BucketClosed(_) => "BucketClosed",
+        Obstacle::OwnedByAnother { .. } => "OwnedByAnother",
+        Obstacle::OwnershipLost { .. } => "OwnershipLost",
+        Obstacle::WouldNarrow { .. } => "WouldNarrow",
+        Obstacle::WouldDeny { .. } => "WouldDeny",
+        Obstacle::NothingSelected { .. } => "NothingSelected",
+        Obstacle::StatusRestored(..) => "StatusRestored",
+        Obstacle::InUse(..) => "InUse",
         Obstacle::BucketForbidden { .. } => "BucketForbidden",
         Obstacle::BucketInUse(_) => "BucketInUse",
         Obstacle::OtherPath { .. } => "OtherPath",
@@ -272,6 +315,8 @@ pub const fn is_conflict(obstacle: &Obstacle) -> bool {
     matches!(
         obstacle,
         Obstacle::NotOurs { .. }
+            | Obstacle::OwnedByAnother { .. }
+            | Obstacle::OwnershipLost { .. }
             | Obstacle::ForeignSecret { .. }
             | Obstacle::OtherPath { .. }
             | Obstacle::OtherCase { .. }
@@ -444,7 +489,7 @@ mod tests {
         assert_eq!(delays, [1, 500, 1000, 2000, 3000, 3000, 3000]);
         assert_eq!(Outcome::Settling.delay(interval, 0), SOON);
         assert_eq!(Outcome::Verified.delay(interval, 9), interval);
-        assert_eq!(Outcome::Blocked.delay(interval, 9), interval);
+        assert_eq!(Outcome::Blocked(BLOCKED).delay(interval, 9), interval);
     }
 
     #[test]

@@ -10,17 +10,21 @@ use kube::Client;
 use tokio::sync::Mutex;
 
 use super::checks::{self, Check, Live, Releases};
+use super::consents::StandingConsents;
 use super::gather::{self, Requests, full_name};
+use super::look::observe_all;
 use super::outcome::Outcome;
+use super::owners::{self, OwnerSettings};
 use super::status_writer::StatusWriter;
 use super::verdicts::{RequestState, outcome, states};
-use super::watch_health::{LostWatch, Watch, WatchHealth};
+use super::watch_health::{LostWatch, WatchHealth};
 use super::watches::{Stores, reference};
 use super::{request_status, status, teardown, unseen};
+use crate::api::cluster_identity::ManagementPolicy;
 use crate::api::{ClusterIdentity, CredentialsRequestStatus};
 use crate::apply::{Evidence, Targets, carry_out};
 use crate::aws::anonymous::AnonymousReader;
-use crate::aws::observe::{observe, trust_limit};
+use crate::aws::observe::trust_limit;
 use crate::aws::snapshot::Freshness;
 use crate::aws::{Access, Connection, Session};
 use crate::desired::names::role_prefix;
@@ -30,8 +34,8 @@ use crate::desired::retained::ProvisionedSecret;
 use crate::desired::secret::SecretKey;
 use crate::desired::{Desired, IdentityRefused, Inputs, RequestInput, RequestVerdict, desire};
 use crate::kubernetes;
-use crate::observed::{FaultClass, Leftovers, Observed, ObservedSecret, SecretState, Seen};
-use crate::plan::{Change, Obstacle, Plan, Prior, Settling, Subject, plan};
+use crate::observed::{FaultClass, ObservedSecret};
+use crate::plan::{Change, Obstacle, Plan, Prior, Settling, plan};
 
 /// How long an account's quota is believed: people have it raised when a request was refused for it.
 const TRUST_LIMIT_AGE: Duration = Duration::from_mins(5);
@@ -75,6 +79,14 @@ pub struct Shared {
     pub annotating: Mutex<()>,
     /// How long AWS's reads may lag behind its writes.
     pub settle_time: Duration,
+    /// The OIDC provider of each ClusterIdentity beside which the account was seen to have no other of the cluster.
+    pub without_other_providers: std::sync::Mutex<HashMap<String, String>>,
+    /// What the operator may take over, and whether it sees all ClusterIdentities.
+    pub owner_settings: OwnerSettings,
+    /// Whether nothing is written but statuses.
+    pub read_only: bool,
+    /// The consents that were given, and since when.
+    pub standing_consents: StandingConsents,
     /// When this replica began to act: what one before it made a moment earlier is not in `settling`.
     pub begun: tokio::time::Instant,
 }
@@ -125,9 +137,10 @@ impl Shared {
     /// When another replica, or this one before a restart, last changed something in AWS.
     fn changed_before(&self, identity: &ClusterIdentity, now: Timestamp) -> Option<Timestamp> {
         let changed: Timestamp = identity.status.as_ref()?.last_changed_time.as_ref()?.parse().ok()?;
-        // The status has whole seconds.
-        let changed = changed.checked_add(Duration::from_secs(1)).ok()?;
-        (changed <= self.began(now)).then_some(changed)
+        let began = self.began(now);
+        // The status has whole seconds: the change was made within the one that follows, and before this replica began.
+        let changed = (changed <= began).then(|| changed.checked_add(Duration::from_secs(1)).ok()).flatten()?;
+        Some(changed.min(began))
     }
 
     /// When there was last something of a ClusterIdentity that reads may not show, if that is not long ago.
@@ -186,6 +199,7 @@ impl Shared {
     /// Forgets a ClusterIdentity that is gone.
     pub fn forget_settling(&self, identity: &ClusterIdentity) {
         self.provisioned.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
+        self.without_other_providers.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).remove(&full_name(identity));
     }
@@ -220,7 +234,20 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms
         return Box::pin(unseen::pass(shared, identity, &blind, now)).await;
     }
     // Before anything is made that would have to be taken away again.
-    teardown::keep_finalizer(shared, identity).await?;
+    if !shared.read_only {
+        teardown::keep_finalizer(shared, identity).await?;
+    }
+    serve(shared, identity, interrupted, terms).await
+}
+
+/// Makes true what a ClusterIdentity asks for, and writes the statuses: also of one that is being deleted, as long as that is held.
+pub async fn serve(
+    shared: &Arc<Shared>,
+    identity: &ClusterIdentity,
+    interrupted: Option<LostWatch>,
+    terms: Terms,
+) -> Result<Ended, kube::Error> {
+    let now = terms.now;
     let mut requests = gather::requests(&shared.stores, identity);
     requests.objects.values_mut().for_each(|request| shared.publisher.freshen(request));
     let checks = Box::pin(checks::gather(shared, identity)).await;
@@ -254,8 +281,10 @@ async fn report(
     let untold = terms.followed && matches!(outcome, Outcome::Changed { .. });
     let of_requests = tell_requests(shared, requests, &states, evidence.plan(), &live, (now, untold)).await;
     let told = shared.publisher.identity(identity, &previous, &next, evidence).await;
+    shared.tell_consents(identity, desired, evidence).await;
     let judged = Box::pin(checks::tell(shared, identity, desired, evidence, checks, live, now)).await;
-    let retirement = status::next_retirement(desired);
+    let retirement = status::keys::next_retirement(desired, now);
+    let deletion = status::deletions::next_due(evidence.plan(), now);
     // What waits for AWS's reads is looked at once these can no longer be late, however the pass has ended.
     let held = evidence.plan().obstacles.iter().any(|(_, obstacle)| matches!(obstacle, Obstacle::Settling(_)))
         || evidence.plan().settling.hides_the_unknown();
@@ -265,9 +294,13 @@ async fn report(
     }
     // A verdict that waits for what was just granted turns with the read that shows it, not with the next interval.
     let shown = judged.awaits_reads.then(|| now.checked_add(SHOWN_SOON).ok()).flatten();
-    let due = retirement.into_iter().chain(settled).chain(shown).min();
+    let marks = (!evidence.plan().later_marks.is_empty() && evidence.plan().management == ManagementPolicy::Enforce)
+        .then_some(now);
+    let due = retirement.into_iter().chain(deletion).chain(marks).chain(settled).chain(shown).min();
     let drift = evidence.plan().drift();
     let drift = drift.map(|(step, found)| format!("{} {}", step.change.target(), found.field.as_str()));
+    let of_kept = evidence.plan().kept.values().flat_map(|kept| &kept.drift);
+    let drift = drift.chain(of_kept.map(|(resource, found)| format!("{resource} {}", found.field.as_str())));
     let (drift, writes) = (drift.collect(), evidence.made().len());
     let unwritten = told.and(judged.written).err().map(|error| not_written(identity, &error));
     Ended {
@@ -394,6 +427,7 @@ pub async fn given_up(
     } else {
         status::without_plan(&previous, generation, &outcome, message, now)
     };
+    let next = status::deletions::with_use_unknown(next, identity, now);
     shared.publisher.identity_refused(identity, &previous, &next).await?;
     checks::tell_unread(shared, identity, &outcome, message, now).await?;
     Ok(Ended::with(outcome, status::ready(&next)))
@@ -429,23 +463,21 @@ async fn look_and_act(
         shared.aws.open(&access),
     );
     let session = opened.map_err(Outcome::NoAccount)?;
-    gather::refuse_other_account(identity, &session.account.id).map_err(Outcome::Refused)?;
-    let inputs = gather::inputs(identity, &session.account.id, keys, inputs, now);
+    gather::refuse_other_account(identity, &requests.objects, &session.account.id).map_err(Outcome::Refused)?;
+    let owners = shared.owners_of(identity).ok_or_else(|| Outcome::WatchLost(owners::not_seen()))?;
+    let inputs = gather::inputs(identity, &session.account.id, keys, inputs, owners, now);
     let refused_by_aws = shared.refused_by_aws(identity);
     let provisioned = shared.no_longer_asked_for(&inputs);
     let inputs = Inputs { pre_grants: checks::pre_grants(checks, identity), refused_by_aws, provisioned, ..inputs };
     let desired = desire_within_quota(shared, &session, inputs).await.map_err(Outcome::Refused)?;
     let prior = gather::prior(identity, &requests.objects);
     let mut prior = Prior { settling: shared.settling_of(identity, now), ..prior };
-    let mut observed = Box::pin(look(shared, &session, &desired, &prior, freshness)).await;
+    let mut observed = Box::pin(observe_all(shared, &session, &desired, &prior, freshness)).await;
     observed.keys_unread = keys_unread;
     prior.interrupted = interrupted.or_else(|| shared.health.interrupted()).map(|lost| lost.to_string());
     let listed = observed.leftovers.roles.known().is_ok();
     let plan = plan(&desired, &observed, &prior);
-    shared.publisher.begin(identity, &desired, &plan).await.map_err(|error| {
-        let fault = kubernetes::errors::fault("patch status", "a status", &error);
-        Outcome::NotWritten(fault.class)
-    })?;
+    shared.publisher.begin(identity, &desired, &plan, now).await.map_err(|error| not_begun(&error))?;
     let evidence = carry_out(&Targets { aws: &session, cluster: Some(&shared.client), until: Some(until) }, plan).await;
     // A pass may take longer than reads lag: what it made last is as young as its end.
     shared.remember_settling(identity, &evidence, Timestamp::now());
@@ -520,69 +552,7 @@ async fn desire_within_quota(
     }
 }
 
-async fn look(
-    shared: &Arc<Shared>,
-    session: &Session,
-    desired: &Desired,
-    prior: &Prior,
-    freshness: Freshness,
-) -> Observed {
-    let url = &desired.issuer.url;
-    // Documents that were published once are read as STS reads them, and not a second time when they are right.
-    let published = [Subject::Discovery, Subject::Keys].iter().all(|subject| prior.verified.contains_key(subject));
-    let aws = async {
-        let fetched = if published { Some(shared.reader.fetch(url).await) } else { None };
-        (Box::pin(observe(session, desired, fetched.as_ref(), freshness)).await, fetched)
-    };
-    let of_requests = desired.wanted().filter_map(|(_, wanted)| Some(wanted.secret.as_ref()?.key.clone()));
-    let keys: Vec<SecretKey> = of_requests.chain(desired.retained.iter().map(|kept| kept.secret.key.clone())).collect();
-    let secrets = stream::iter(keys)
-        .map(|key| async move {
-            let seen = secret(shared, &key).await;
-            (key, seen)
-        })
-        .buffer_unordered(SIDE_BY_SIDE)
-        .collect();
-    let ((aws, mut fetched), mut secrets): (_, BTreeMap<SecretKey, Seen<SecretState>>) = tokio::join!(aws, secrets);
-    for kept in desired.retained.iter().filter(|kept| !shared.stores.keeps_namespace(&kept.secret.key.namespace)) {
-        secrets.insert(kept.secret.key.clone(), Seen::Known(SecretState::NamespaceMissing));
-    }
-    if fetched.is_none() && aws.has_documents() {
-        fetched = Some(shared.reader.fetch(url).await);
-    }
-    let leftovers = Leftovers { roles: aws.roles.leftovers, secrets: shared.stores.secrets_of(&desired.identity) };
-    Observed {
-        bucket: aws.bucket,
-        provider: aws.provider,
-        roles: aws.roles.wanted,
-        leftovers,
-        secrets,
-        fetched,
-        keys_unread: None,
-        throttled: session.account.is_held_back(),
-    }
-}
-
-async fn secret(shared: &Arc<Shared>, key: &SecretKey) -> Seen<SecretState> {
-    let version = shared.stores.secret_version(&key.namespace, &key.name);
-    // A watch that fails shows the version that was there when it last answered.
-    if let Some(version) = version.filter(|_| !shared.health.is_failing(Watch::Secrets)) {
-        let known = shared.secrets.lock().await.get(key).cloned();
-        if let Some(known) = known.filter(|known| known.resource_version == version) {
-            return Seen::Known(SecretState::Present(known));
-        }
-    }
-    match kubernetes::secrets::read(&shared.client, key).await {
-        Ok(Some(secret)) => {
-            shared.secrets.lock().await.insert(key.clone(), secret.clone());
-            Seen::Known(SecretState::Present(secret))
-        }
-        Ok(None) => {
-            shared.secrets.lock().await.remove(key);
-            let there = shared.stores.has_namespace(&key.namespace);
-            Seen::Known(if there { SecretState::Absent } else { SecretState::NamespaceMissing })
-        }
-        Err(fault) if fault.class == FaultClass::NotFound => Seen::Known(SecretState::NamespaceMissing),
-        Err(fault) => Seen::Unknown(fault),
-    }
+/// What comes of a pass whose notes ahead of its changes could not be written.
+pub(super) fn not_begun(error: &kube::Error) -> Outcome {
+    Outcome::NotWritten(kubernetes::errors::fault("patch status", "a status", error).class)
 }

@@ -7,13 +7,16 @@ use std::sync::PoisonError;
 use super::gather::full_name;
 use super::pass::Shared;
 use crate::api::ClusterIdentity;
-use crate::api::cluster_identity::{DeletionPolicy, ManagementPolicy, RetainedSecretStatus};
+use crate::api::cluster_identity::{ManagementPolicy, RetainedSecretStatus};
 use crate::apply::Evidence;
 use crate::desired::request::RequestId;
 use crate::desired::retained::{ProvisionedSecret, RetainedSecret};
 use crate::desired::secret::SecretKey;
 use crate::desired::{Desired, Inputs, RequestInput};
 use crate::plan::Subject;
+
+/// What was provisioned for a ClusterIdentity, by Secret.
+pub type Known = BTreeMap<SecretKey, ProvisionedSecret>;
 
 /// A Secret that is kept, as the status remembers it.
 pub fn as_status(kept: &RetainedSecret) -> RetainedSecretStatus {
@@ -45,17 +48,8 @@ impl Shared {
     /// What was provisioned for a ClusterIdentity, by this process or as its status remembers (`inputs.provisioned`), and is asked
     /// for by no request in force.
     pub fn no_longer_asked_for(&self, inputs: &Inputs) -> Vec<ProvisionedSecret> {
-        let of_own = |request: &RequestInput| match &request.spec {
-            Ok(spec) if request.candidate_of.is_none() => spec.secret_ref.key(),
-            _ => None,
-        };
-        let own: BTreeSet<SecretKey> = inputs.requests.iter().filter_map(of_own).collect();
         let all = self.provisioned.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all.get(&inputs.identity);
-        let is_known = |secret: &ProvisionedSecret| known.is_some_and(|known| known.contains_key(&secret.key));
-        let remembered = inputs.provisioned.iter().filter(|secret| !is_known(secret));
-        let every = remembered.chain(known.into_iter().flat_map(BTreeMap::values));
-        let mut gone: Vec<ProvisionedSecret> = every.filter(|secret| !own.contains(&secret.key)).cloned().collect();
+        let mut gone = no_longer_asked_for(inputs, all.get(&inputs.identity));
         drop(all);
         // What another ClusterIdentity's request asks for by now is handed over. Only then are all requests walked over.
         if !gone.is_empty() {
@@ -68,29 +62,46 @@ impl Shared {
     /// Remembers what is provisioned, and forgets what neither a request nor a role that is kept has any use for.
     pub fn remember_provisioned(&self, identity: &ClusterIdentity, desired: &Desired, evidence: &Evidence) {
         let mut all = self.provisioned.lock().unwrap_or_else(PoisonError::into_inner);
-        if desired.deletion == DeletionPolicy::Delete || desired.management == ManagementPolicy::Observe {
+        if desired.management == ManagementPolicy::Observe {
             all.remove(&full_name(identity));
             return;
         }
-        let known = all.entry(full_name(identity)).or_default();
-        let kept = evidence.plan().retained.iter().map(|kept| &kept.secret.key);
-        let wanted = desired.wanted().filter_map(|(_, wanted)| wanted.secret.as_ref()).map(|secret| &secret.key);
-        let in_use: BTreeSet<&SecretKey> = kept.chain(wanted).chain(&desired.claims.secrets).collect();
-        known.retain(|key, _| in_use.contains(key));
-        for (id, wanted) in desired.wanted() {
-            let Some(secret) = &wanted.secret else { continue };
-            let is_same = |known: &ProvisionedSecret| {
-                known.request == *id && known.role_arn == wanted.role.arn && known.token_path == wanted.read.token_path
+        remember(all.entry(full_name(identity)).or_default(), desired, evidence);
+    }
+}
+
+/// Of what was provisioned, as the process (`known`) and the status remember it, what no request of the ClusterIdentity asks for.
+pub fn no_longer_asked_for(inputs: &Inputs, known: Option<&Known>) -> Vec<ProvisionedSecret> {
+    let of_own = |request: &RequestInput| match &request.spec {
+        Ok(spec) if request.candidate_of.is_none() => spec.secret_ref.key(),
+        _ => None,
+    };
+    let own: BTreeSet<SecretKey> = inputs.requests.iter().filter_map(of_own).collect();
+    let is_known = |secret: &ProvisionedSecret| known.is_some_and(|known| known.contains_key(&secret.key));
+    let remembered = inputs.provisioned.iter().filter(|secret| !is_known(secret));
+    let every = remembered.chain(known.into_iter().flat_map(BTreeMap::values));
+    every.filter(|secret| !own.contains(&secret.key)).cloned().collect()
+}
+
+/// Remembers what is provisioned, and forgets what neither a request nor a role that is kept has any use for.
+pub fn remember(known: &mut Known, desired: &Desired, evidence: &Evidence) {
+    let kept = evidence.plan().retained.iter().map(|kept| &kept.secret.key);
+    let wanted = desired.wanted().filter_map(|(_, wanted)| wanted.secret.as_ref()).map(|secret| &secret.key);
+    let in_use: BTreeSet<&SecretKey> = kept.chain(wanted).chain(&desired.claims.secrets).collect();
+    known.retain(|key, _| in_use.contains(key));
+    for (id, wanted) in desired.wanted() {
+        let Some(secret) = &wanted.secret else { continue };
+        let is_same = |known: &ProvisionedSecret| {
+            known.request == *id && known.role_arn == wanted.role.arn && known.token_path == wanted.read.token_path
+        };
+        if !known.get(&secret.key).is_some_and(is_same) && evidence.plan().is_true(&Subject::Secret(id.clone())) {
+            let provisioned = ProvisionedSecret {
+                key: secret.key.clone(),
+                request: id.clone(),
+                role_arn: wanted.role.arn.clone(),
+                token_path: wanted.read.token_path.clone(),
             };
-            if !known.get(&secret.key).is_some_and(is_same) && evidence.plan().is_true(&Subject::Secret(id.clone())) {
-                let provisioned = ProvisionedSecret {
-                    key: secret.key.clone(),
-                    request: id.clone(),
-                    role_arn: wanted.role.arn.clone(),
-                    token_path: wanted.read.token_path.clone(),
-                };
-                known.insert(secret.key.clone(), provisioned);
-            }
+            known.insert(secret.key.clone(), provisioned);
         }
     }
 }

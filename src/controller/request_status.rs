@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 
 use super::checks::Live;
 use super::outcome::{NO_IDENTITY, OTHER_CLOUD, ignored, is_conflict, refused_is_conflict, refused_reason};
-use super::status::{drift_entry, request_problems, seconds, summarise, why_not};
+use super::status::{drift_entry, kept_entry, request_problems, seconds, summarise, why_not};
 use super::status_budget;
 use super::verdicts::{RequestState, Standing, Wants};
+use crate::api::cluster_identity::DriftEntry;
 use crate::api::conditions as types;
-use crate::api::credentials_request::{AwsProviderStatus, RequestCondition};
+use crate::api::credentials_request::{AwsProviderStatus, ProvisionedResources, RequestCondition};
 use crate::api::{CredentialsRequest, CredentialsRequestStatus, JsonText};
 use crate::observed::FaultClass;
-use crate::plan::{Obstacle, Plan, Subject};
+use crate::plan::{KeptRequest, Obstacle, Plan, Subject};
 
 /// Upstream's words (`pkg/operator/utils/condition_utils.go`).
 const PROVISIONED: &str = "successfully granted credentials request";
@@ -59,6 +60,14 @@ impl Conditions<'_> {
         }
     }
 
+    /// Keeps a verdict that is not False: what was not looked at is not known to be well.
+    fn keep_unless_false(&mut self, type_: &str, reason: &str, message: String) {
+        match self.previous.iter().find(|condition| condition.type_ == type_ && condition.status == "True") {
+            Some(condition) => self.out.push(condition.clone()),
+            None => self.set(type_, "Unknown", reason, message),
+        }
+    }
+
     fn keep(&mut self, type_: &str, reason: &str, message: String) {
         match self.previous.iter().find(|condition| condition.type_ == type_) {
             Some(condition) => self.out.push(condition.clone()),
@@ -88,13 +97,17 @@ pub fn after_pass(
         Standing::Refused(refused) => {
             let (reason, message) = (refused_reason(refused), summarise(&[refused.to_string()]));
             conditions.set(types::READY, "False", reason, message.clone());
-            conditions.set(types::DRIFTED, "False", "NothingWanted", "nothing is provisioned".into());
+            let drift = drift_of_kept(&mut conditions, plan.kept.get(state.id));
             let failure = Some(("CredentialsProvisionFailure", format!("failed to grant creds: {message}")));
             conditions.abnormal(types::CREDENTIALS_PROVISION_FAILURE, failure, provision_success());
             let conflict = refused_is_conflict(refused).then_some((reason, message));
             conditions.abnormal(types::CONFLICT, conflict, no_conflict());
             status.provisioned = false;
-            before
+            // What it keeps is looked at, whatever is wrong with the request.
+            match (before, drift) {
+                (Some(before), Some(drift)) => Some(AwsProviderStatus { drift, ..before }),
+                (before, _) => before,
+            }
         }
         Standing::Wanted(wants) => {
             requested(&mut conditions, wants);
@@ -105,6 +118,30 @@ pub fn after_pass(
     status.provider_status = provider.map(written);
     status.conditions = conditions.out;
     status
+}
+
+/// What was seen of the role and the Secret that a refused request keeps; what differs, where something could be compared.
+fn drift_of_kept(conditions: &mut Conditions<'_>, kept: Option<&KeptRequest>) -> Option<Vec<DriftEntry>> {
+    let Some(kept) = kept else {
+        conditions.set(types::DRIFTED, "False", "NothingWanted", "nothing is provisioned".into());
+        return None;
+    };
+    let drift: Vec<DriftEntry> = kept.drift.iter().map(kept_entry).collect();
+    let untouched = "the request is refused, so what it has is left as it is";
+    if !drift.is_empty() {
+        let told: Vec<String> = drift.iter().map(|entry| format!("{} {}", entry.resource, entry.field)).collect();
+        conditions.set(types::DRIFTED, "True", "Drifted", format!("{}; {untouched}", summarise(&told)));
+    } else if let Some(unknown) = &kept.unknown {
+        conditions.keep_unless_false(types::DRIFTED, "NotRead", summarise(std::slice::from_ref(unknown)));
+    } else {
+        conditions.set(
+            types::DRIFTED,
+            "False",
+            "AsWanted",
+            format!("nothing differs from what was last verified; {untouched}"),
+        );
+    }
+    Some(drift)
 }
 
 fn written(mut provider: AwsProviderStatus) -> JsonText {
@@ -327,6 +364,13 @@ fn provider_status(
         role_arn: Some(role.arn.clone()),
         role_name: Some(role.name.clone()),
         policy_hash: Some(role.permissions.fingerprint()),
+        trust_hash: plan.trust_hashes.get(state.id).cloned().or_else(|| before.as_ref()?.trust_hash.clone()),
+        adopted_trust_statements: match (plan.adopted_trust.get(state.id), &before) {
+            (Some(kept), _) => kept.clone(),
+            (None, Some(before)) => before.adopted_trust_statements.clone(),
+            (None, None) => Vec::new(),
+        },
+        provisioned: provisioned(before.as_ref(), state, wants, plan),
         verified_role: verified(
             Subject::Role(state.id.clone()),
             wants.role_true,
@@ -351,6 +395,27 @@ fn provider_status(
         },
         ..AwsProviderStatus::new()
     }
+}
+
+/// The role and the Secret that the request has: those that it asks for, once both were seen to be right.
+fn provisioned(
+    before: Option<&AwsProviderStatus>,
+    state: &RequestState<'_>,
+    wants: &Wants<'_>,
+    plan: &Plan,
+) -> Option<ProvisionedResources> {
+    let known = before.and_then(|before| before.provisioned.clone());
+    let Some(secret) = wants.wanted.secret.as_ref().filter(|_| wants.is_true()) else { return known };
+    let role = &wants.wanted.role;
+    let role_id = plan.role_ids.get(state.id).cloned();
+    let known_id = known.filter(|known| known.role_arn == role.arn).map(|known| known.role_id);
+    Some(ProvisionedResources {
+        role_name: role.name.clone(),
+        role_arn: role.arn.clone(),
+        role_id: role_id.or(known_id).unwrap_or_default(),
+        secret: secret.key.to_string(),
+        cloud_token_path: wants.wanted.read.token_path.clone(),
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! The status of a ClusterIdentity, computed from evidence alone.
 
+mod begun;
+pub mod deletions;
+mod issuer_parts;
+pub mod keys;
 mod teardown;
 mod unseen;
 
@@ -11,35 +15,29 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::outcome::{Outcome, fault_reason, obstacle_needs_person, obstacle_reason, refused_reason, verification};
 use super::provisioned::as_status;
 use super::status_budget;
-use super::verdicts::{RequestState, Standing, Wants, is_passing, is_unread};
-use crate::api::cluster_identity::{
-    DeletionPolicy, DriftEntry, ManagementPolicy, PendingChange, PublishedKey, RoleCounts,
-};
+use super::verdicts::{RequestState, Standing, Wants, is_unread};
+use crate::api::cluster_identity::{AdoptedSettings, DriftEntry, ManagementPolicy, PendingChange, RoleCounts};
 use crate::api::{ClusterIdentityStatus, conditions as types};
 use crate::apply::Evidence;
 use crate::desired::Desired;
-use crate::desired::keys::retire_at;
 use crate::desired::pregrant::Fate;
 use crate::observed::{Fault, FaultClass};
 use crate::plan::drift::cut;
 use crate::plan::{Change, Difference, Obstacle, Plan, Step, Subject, Verification};
-pub use teardown::{during_teardown, held_in_teardown};
+pub use begun::begun;
+use issuer_parts::ISSUER_PARTS;
+pub use issuer_parts::issuer_part;
+pub use teardown::{during_teardown, held_in_teardown, held_while_in_use};
 pub use unseen::unseen;
 
 /// How many problems a message tells; the rest is counted.
 const MOST_TOLD: usize = 10;
 /// Longest problem in a message, in characters: it may quote what a user wrote.
 const LONGEST_PROBLEM: usize = 600;
-/// How many entries of drift and of pending changes status holds.
+/// How many entries of drift, of pending changes and of pending marks status holds.
 const MOST_ENTRIES: usize = 100;
-
-/// The parts of the issuer, with the names under which status remembers them.
-const ISSUER_PARTS: [(Subject, &str); 4] = [
-    (Subject::Bucket, "bucket"),
-    (Subject::Discovery, "discovery"),
-    (Subject::Keys, "keys"),
-    (Subject::Provider, "provider"),
-];
+/// How many resources with lost marks status names.
+const LOST_SINCE: usize = 20;
 
 /// The conditions on the parts of what is wanted.
 const PARTS: [&str; 6] = [
@@ -50,11 +48,6 @@ const PARTS: [&str; 6] = [
     types::SECRETS_READY,
     types::DRIFTED,
 ];
-
-/// The name under which status remembers a part of the issuer.
-pub fn issuer_part(name: &str) -> Option<Subject> {
-    ISSUER_PARTS.iter().find(|(_, known)| *known == name).map(|(subject, _)| subject.clone())
-}
 
 /// What a condition is to say; `None` as status is Unknown.
 pub struct Says {
@@ -130,13 +123,16 @@ pub fn after_pass(
         return without_plan(previous, generation, outcome, &message, now);
     }
     let plan = evidence.plan();
-    let drift: Vec<DriftEntry> = plan.drift().map(drift_entry).take(MOST_ENTRIES).collect();
+    let of_kept = plan.kept.values().flat_map(|kept| kept.drift.iter().map(kept_entry));
+    let drift: Vec<DriftEntry> = plan.drift().map(drift_entry).chain(of_kept).take(MOST_ENTRIES).collect();
     let mut conditions = Conditions::over(&previous.conditions, generation, now);
     overall(&mut conditions, outcome, evidence, states);
     issuer(&mut conditions, evidence);
-    requests(&mut conditions, states);
+    requests(&mut conditions, states, plan);
     drifted(&mut conditions, &drift);
-    orphaned(&mut conditions, desired, evidence.plan());
+    deletions::orphaned(&mut conditions, desired, plan);
+    deletions::in_use(&mut conditions, desired, plan);
+    keys::conditions(&mut conditions, desired, plan);
     pre_granted(&mut conditions, desired, evidence.plan());
     permissions(&mut conditions, evidence);
     freshness(&mut conditions, evidence);
@@ -150,9 +146,9 @@ pub fn after_pass(
     let mut status = ClusterIdentityStatus {
         observed_generation: generation,
         issuer_url: Some(desired.issuer.url.clone()),
-        provider_arn: Some(desired.issuer.provider.arn.clone()),
+        provider_arn: provider_arn(previous, desired, plan),
         roles: Some(role_counts(states, evidence.plan())),
-        keys: published_keys(previous, desired, evidence),
+        keys: keys::published(previous, evidence),
         pending_changes: pending,
         drift,
         verified: verified(previous, evidence),
@@ -161,8 +157,18 @@ pub fn after_pass(
         last_changed_time: last_changed_time(previous, evidence, now),
         granted_ahead: granted_ahead(&previous.granted_ahead, desired, plan),
         retained_secrets: plan.retained.iter().map(as_status).collect(),
+        pending_marks: deletions::marks(evidence, MOST_ENTRIES),
+        recent_deletions: deletions::recent(previous, plan, now),
+        unknown_keys: plan.keys.as_ref().map_or_else(|| previous.unknown_keys.clone(), |keys| keys.unknown.clone()),
+        keys_revision: keys::revision(previous, plan),
+        adopted_settings: Some(plan.adopted.clone()).filter(|adopted| *adopted != AdoptedSettings::default()),
+        lost_ownership: deletions::lost(previous, plan, now),
+        newest_role_time: deletions::newest_role(previous, plan),
+        begun_roles: deletions::begun_roles(previous, plan),
         conditions: conditions.out,
+        ..ClusterIdentityStatus::default()
     };
+    deletions::pending(&mut status, previous, desired, plan, now);
     status_budget::cut_identity(&mut status);
     // The time alone is no change: an idle pass writes nothing.
     if *outcome == Outcome::Verified && (status != *previous || previous.last_verified_time.is_none()) {
@@ -203,8 +209,11 @@ pub fn without_plan(
     for type_ in PARTS {
         conditions.keep(type_, reason, message);
     }
-    conditions.keep_if_there(types::ORPHANED);
-    conditions.keep_if_there(types::PRE_GRANTED);
+    for type_ in
+        [types::ORPHANED, types::PRE_GRANTED, types::UNKNOWN_KEYS_PUBLISHED, types::KEY_RETIREMENT_DUE, types::IN_USE]
+    {
+        conditions.keep_if_there(type_);
+    }
     match outcome {
         Outcome::NoAccount(fault) if fault.class == FaultClass::Denied => conditions.set(
             types::OPERATOR_PERMISSIONS,
@@ -354,7 +363,12 @@ fn texts(obstacles: &[&Obstacle]) -> String {
     summarise(&obstacles.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
-fn requests(conditions: &mut Conditions<'_>, states: &[RequestState<'_>]) {
+fn requests(conditions: &mut Conditions<'_>, states: &[RequestState<'_>], plan: &Plan) {
+    if let Some(obstacle) = plan.obstacle(&Subject::Requests) {
+        let says = || Says { status: Some(false), reason: obstacle_reason(obstacle), message: obstacle.to_string() };
+        conditions.set(types::ROLES_READY, says());
+        return conditions.set(types::SECRETS_READY, says());
+    }
     let all = states.iter().filter(|state| !matches!(state.standing, Standing::Ignored(_))).count();
     for (type_, what, is_true) in [
         (types::ROLES_READY, "roles", (|wants: &Wants<'_>| wants.role_true) as fn(&Wants<'_>) -> bool),
@@ -413,19 +427,6 @@ fn drifted(conditions: &mut Conditions<'_>, drift: &[DriftEntry]) {
     conditions.set(types::DRIFTED, says);
 }
 
-/// What is left over, and what becomes of it.
-fn orphaned(conditions: &mut Conditions<'_>, desired: &Desired, plan: &Plan) {
-    if plan.orphans.is_empty() {
-        return;
-    }
-    let (reason, fate) = match desired.deletion {
-        DeletionPolicy::Retain => ("Retained", "kept, because deletionPolicy is Retain"),
-        DeletionPolicy::Delete => ("BeingDeleted", "to be deleted"),
-    };
-    let message = format!("asked for by no request, {fate}: {}", summarise(&plan.orphans));
-    conditions.set(types::ORPHANED, Says { status: Some(true), reason, message });
-}
-
 /// What is granted ahead of an upgrade.
 fn pre_granted(conditions: &mut Conditions<'_>, desired: &Desired, plan: &Plan) {
     let observes = desired.management == ManagementPolicy::Observe;
@@ -459,7 +460,7 @@ fn permissions(conditions: &mut Conditions<'_>, evidence: &Evidence) {
 }
 
 fn freshness(conditions: &mut Conditions<'_>, evidence: &Evidence) {
-    let unread: Vec<&Fault> = evidence.plan().unreadable().filter(|fault| is_passing(fault.class)).collect();
+    let unread: Vec<&Fault> = evidence.plan().unreadable().filter(|fault| fault.class.is_passing()).collect();
     let says = match unread.first() {
         None if evidence.plan().throttled => Says {
             status: Some(true),
@@ -495,25 +496,10 @@ fn role_counts(states: &[RequestState<'_>], plan: &Plan) -> RoleCounts {
     RoleCounts { desired, ready, drifted, orphaned, summary: format!("{ready}/{desired}") }
 }
 
-/// The keys, once they are seen to be published; before that, what was published stays remembered.
-fn published_keys(previous: &ClusterIdentityStatus, desired: &Desired, evidence: &Evidence) -> Vec<PublishedKey> {
-    let Ok(keys) = &desired.keys else { return previous.keys.clone() };
-    if !evidence.plan().is_true(&Subject::Keys) {
-        return previous.keys.clone();
-    }
-    let published = keys.keys.iter().map(|wanted| PublishedKey {
-        kid: wanted.key.kid.clone(),
-        n: wanted.key.n.clone(),
-        e: wanted.key.e.clone(),
-        retiring_since: wanted.retiring_since.map(seconds),
-    });
-    published.collect()
-}
-
-/// When the next key is due to be dropped.
-pub fn next_retirement(desired: &Desired) -> Option<Timestamp> {
-    let keys = desired.keys.as_ref().ok()?;
-    keys.keys.iter().filter_map(|key| key.retiring_since).map(|since| retire_at(since, keys.retire_after)).min()
+/// The ARN of the provider, once that was seen to be right.
+fn provider_arn(previous: &ClusterIdentityStatus, desired: &Desired, plan: &Plan) -> Option<String> {
+    let verified = plan.is_true(&Subject::Provider).then(|| desired.issuer.provider.arn.clone());
+    verified.or_else(|| previous.provider_arn.clone())
 }
 
 /// The fingerprints of what is true now; what is not keeps the one it had.
@@ -577,6 +563,16 @@ pub fn to_begin(plan: &Plan) -> Option<&String> {
 pub fn drift_entry((step, difference): (&Step, &Difference)) -> DriftEntry {
     DriftEntry {
         resource: step.change.target(),
+        field: difference.field.as_str().to_owned(),
+        found: difference.found.clone(),
+        wanted: difference.wanted.clone(),
+    }
+}
+
+/// A difference of what a refused request keeps, as status tells it.
+pub fn kept_entry((resource, difference): &(String, Difference)) -> DriftEntry {
+    DriftEntry {
+        resource: resource.clone(),
         field: difference.field.as_str().to_owned(),
         found: difference.found.clone(),
         wanted: difference.wanted.clone(),

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use kube::api::{Patch, PatchParams};
 use kube::core::object::HasStatus;
@@ -18,11 +19,10 @@ use serde_json::{Value, json};
 use super::events::{Events, said, said_of_request};
 use super::metrics::Metrics;
 use super::request_status::{self, Extent};
-use super::status::{granted_ahead, to_begin};
+use super::status::begun;
 use super::status_budget::is_large;
 use super::undeclared::Undeclared;
 use super::watch_health::WatchHealth;
-use crate::api::cluster_identity::ManagementPolicy;
 use crate::api::{
     ClusterIdentity, ClusterIdentityStatus, CredentialsRequest, CredentialsRequestStatus, UpgradeCheck,
     UpgradeCheckStatus, conditions as types,
@@ -93,15 +93,15 @@ impl Told for UpgradeCheck {
 }
 
 impl StatusWriter {
-    /// A writer; `instance` names this replica in events.
+    /// A writer; the instance names this replica in events, of which a muted one writes none.
     pub fn new(
         client: Client,
-        instance: String,
+        (instance, muted): (String, bool),
         schemas: Arc<ServedSchemas>,
         health: WatchHealth,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let events = Events::new(client.clone(), instance);
+        let events = Events::new(client.clone(), instance, muted);
         Self { client, events, schemas, health, metrics, written: Mutex::default(), undeclared: Undeclared::default() }
     }
 
@@ -145,15 +145,25 @@ impl StatusWriter {
     /// bucket is. Tags in the creating call would tell it too, but need `s3:TagResource`, and us-east-1 answers that call
     /// with yes for a bucket that the account has already.
     ///
-    /// Likewise roles that are made ahead of an upgrade: their UpgradeCheck may be gone by the time that someone comes.
-    pub async fn begin(&self, identity: &ClusterIdentity, desired: &Desired, plan: &Plan) -> Result<(), kube::Error> {
+    /// Likewise roles that are made ahead of an upgrade: their UpgradeCheck may be gone by the time that someone comes. Likewise the
+    /// deletions that are about to be made, which count from then on, the revision of `keys.json`, and roles that are about to be
+    /// made: what is younger in AWS than the status remembers shows that the status was restored from a backup.
+    pub async fn begin(
+        &self,
+        identity: &ClusterIdentity,
+        desired: &Desired,
+        plan: &Plan,
+        now: Timestamp,
+    ) -> Result<(), kube::Error> {
         let previous = identity.status.clone().unwrap_or_default();
-        let mut next = previous.clone();
-        if plan.management == ManagementPolicy::Enforce {
-            next.begun_bucket = to_begin(plan).cloned().or(next.begun_bucket);
-        }
-        let ahead = granted_ahead(&previous.granted_ahead, desired, plan);
-        next.granted_ahead.extend(ahead.into_iter().filter(|role| !previous.granted_ahead.contains(role)));
+        let next = begun(&previous, desired, plan, now);
+        self.write(identity, &previous, &next).await.map(drop)
+    }
+
+    /// Notes that the deletion of what a ClusterIdentity made begins.
+    pub async fn begin_teardown(&self, identity: &ClusterIdentity, now: Timestamp) -> Result<(), kube::Error> {
+        let previous = identity.status.clone().unwrap_or_default();
+        let next = ClusterIdentityStatus { teardown_time: Some(super::status::seconds(now)), ..previous.clone() };
         self.write(identity, &previous, &next).await.map(drop)
     }
 

@@ -1,10 +1,12 @@
 //! The last passes over a ClusterIdentity that is being deleted: what carries its mark goes, then the finalizer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryFutureExt;
 use jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::gather::{self, full_name};
 use super::outcome::Outcome;
@@ -18,6 +20,7 @@ use crate::apply::{Evidence, Targets, carry_out};
 use crate::aws::observe::observe_teardown;
 use crate::aws::{Access, Session};
 use crate::desired;
+use crate::desired::consent::Consents;
 use crate::kubernetes::finalizer::TEARDOWN;
 use crate::plan::{Prior, teardown};
 
@@ -39,6 +42,10 @@ pub async fn keep_finalizer(shared: &Shared, identity: &ClusterIdentity) -> Resu
 /// Makes a pass over a ClusterIdentity that is being deleted and carries the finalizer.
 pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms) -> Result<Ended, kube::Error> {
     let now = terms.now;
+    if shared.read_only {
+        let message = "the operator runs with --read-only: nothing is deleted, and the finalizer stays";
+        return hold(shared, identity, Outcome::Pending { changes: 0 }, message, now).await;
+    }
     if !is_wanted(identity) {
         // Its requests keep what they have, and what their statuses say of it.
         return release(shared, identity, "spec keeps what it owns from being touched").await;
@@ -58,6 +65,12 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms
                 (Outcome::Verified, None) => {
                     let_go(shared, identity, "nothing that carries the cluster's mark is left", now).await
                 }
+                // What is in use is not taken away, and goes on being served.
+                (Outcome::Blocked("InUse"), _) => {
+                    let interrupted = shared.health.interrupted();
+                    let ended = super::pass::serve(shared, identity, interrupted, terms).await?;
+                    tell_in_use(shared, identity, &evidence, ended, now).await
+                }
                 (Outcome::Verified, Some(wait)) => {
                     let message = "nothing is left to be seen; looked at again soon, because AWS's reads may not show yet what was made";
                     let ended = hold(shared, identity, Outcome::Settling, message, now).await?;
@@ -75,9 +88,15 @@ async fn look_and_act(
     Terms { until, now, .. }: Terms,
 ) -> Result<Evidence, Outcome> {
     let session = shared.aws.open(&Access::of(&identity.spec)).map_err(Outcome::NoAccount).await?;
-    gather::refuse_other_account(identity, &session.account.id).map_err(Outcome::Refused)?;
+    gather::refuse_other_account(identity, &BTreeMap::new(), &session.account.id).map_err(Outcome::Refused)?;
     let name = full_name(identity);
-    let doomed = desired::teardown(&name, &identity.spec, &session.account.id).map_err(Outcome::Refused)?;
+    let owners = shared.owners_of(identity).ok_or_else(|| Outcome::WatchLost(super::owners::not_seen()))?;
+    let (account, consents) = (&session.account.id, Consents::of(identity.annotations()));
+    let begun = identity.status.as_ref().is_some_and(|status| status.teardown_time.is_some());
+    let mut doomed =
+        desired::teardown(&name, &identity.spec, account, owners, &consents, now).map_err(Outcome::Refused)?;
+    // What is half gone is not put back because the other half cannot be told to be unused any more.
+    doomed.confirmed |= begun;
     let observed = Box::pin(observe_teardown(&session, &doomed)).await;
     let secrets = shared.stores.secrets_of(&name);
     let mut settling = shared.settling_of(identity, now);
@@ -88,6 +107,9 @@ async fn look_and_act(
     let interrupted = shared.health.interrupted().map(|lost| lost.to_string());
     let prior = Prior { settling, interrupted, ..gather::prior(identity, &[].into()) };
     let plan = teardown(&doomed, &observed, &secrets, &prior);
+    if !begun && !plan.steps.is_empty() {
+        shared.publisher.begin_teardown(identity, now).await.map_err(|error| super::pass::not_begun(&error))?;
+    }
     let evidence = carry_out(&Targets { aws: &session, cluster: Some(&shared.client), until: Some(until) }, plan).await;
     shared.remember_settling(identity, &evidence, Timestamp::now());
     Ok(evidence)
@@ -117,6 +139,25 @@ async fn tell(
         _ => None,
     };
     Ok(Ended { due, ..Ended::with(outcome, status::ready(&next)) })
+}
+
+/// Says, over the status of a ClusterIdentity that is served, that its deletion is held.
+async fn tell_in_use(
+    shared: &Arc<Shared>,
+    identity: &ClusterIdentity,
+    evidence: &Evidence,
+    ended: Ended,
+    now: Timestamp,
+) -> Result<Ended, kube::Error> {
+    let mut identity = identity.clone();
+    shared.publisher.freshen(&mut identity);
+    let previous = identity.status.clone().unwrap_or_default();
+    let message = status::summarise(&status::problems(evidence, &[]));
+    let next = status::held_while_in_use(&previous, identity.metadata.generation, &message, now);
+    shared.publisher.identity_refused(&identity, &previous, &next).await?;
+    // A role is used no more at some time, and nothing tells when.
+    let outcome = Outcome::Blocked("InUse");
+    Ok(Ended { ready: status::ready(&next), outcome, ..ended })
 }
 
 /// Says that the object stays for now, and why. The namespace that it is in waits for it.

@@ -61,6 +61,9 @@ fn context(client: Client) -> Context {
         instance: "test".into(),
         settle_time: Duration::from_secs(30),
         watch_limits: WatchLimits::default(),
+        take_over_from: BTreeSet::new(),
+        read_only: false,
+        unused_consent_threshold: Duration::from_hours(1),
     };
     let health = WatchHealth::new(settings.watch_limits);
     health.start();

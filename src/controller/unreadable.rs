@@ -102,6 +102,7 @@ pub fn claims(undecodable: &Undecodable) -> Option<ClusterIdentity> {
         _ => serde_json::from_value(requests.clone()).unwrap_or_else(|_| RequestSelection {
             namespaces: serde_json::from_value(requests["namespaces"].clone()).unwrap_or_default(),
             selector: None,
+            allow_empty: false,
         }),
     };
     let spec = read(names.clone()).or_else(|| read(without_bucket()))?;

@@ -8,7 +8,7 @@ use crate::desired::{Desired, DesiredRequest, Ignored, RequestVerdict, Wanted};
 use crate::observed::{Fault, FaultClass};
 use crate::plan::{Difference, Obstacle, Step, Subject, Verification, drift_among};
 
-use super::outcome::{Outcome, class_needs_person, obstacle_needs_person};
+use super::outcome::{Outcome, blocked_by, class_needs_person, obstacle_needs_person};
 
 /// A request after a pass.
 pub struct RequestState<'a> {
@@ -70,21 +70,9 @@ impl Wants<'_> {
     }
 }
 
-/// Whether a fault says nothing about what was to be read, only that it could not be.
-pub const fn is_passing(class: FaultClass) -> bool {
-    matches!(
-        class,
-        FaultClass::Throttled
-            | FaultClass::Server
-            | FaultClass::Network
-            | FaultClass::Unsettled
-            | FaultClass::Credentials
-    )
-}
-
 /// Whether an obstacle is only that something could not be read, for a passing reason.
 pub fn is_unread(obstacle: &Obstacle) -> bool {
-    obstacle.unreadable().is_some_and(|fault| is_passing(fault.class))
+    obstacle.unreadable().is_some_and(|fault| fault.class.is_passing())
 }
 
 /// What a pass came to for each request: looked up by request, or a thousand requests would each walk the whole plan.
@@ -163,7 +151,7 @@ pub fn outcome(evidence: &Evidence, states: &[RequestState<'_>]) -> Outcome {
     }
     let refused = states.iter().any(|state| matches!(state.standing, Standing::Refused(_)));
     if refused || plan.obstacles.iter().any(|(_, obstacle)| obstacle_needs_person(obstacle)) {
-        return Outcome::Blocked;
+        return Outcome::Blocked(blocked_by(plan.obstacles.iter().map(|(_, obstacle)| obstacle)));
     }
     if !plan.steps.is_empty() {
         return match evidence {

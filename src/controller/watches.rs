@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::watch_health::{UnreadableObject, Watch, WatchHealth};
 use crate::api::credentials_request::ObjectReference;
 use crate::api::{ClusterIdentity, CredentialsRequest, RELEASE_LABEL, SIGNING_KEY_LABEL, UpgradeCheck};
+use crate::desired::owner::{OWNER_MARK, secret_mark};
 use crate::desired::secret::{IDENTITY_ANNOTATION, MANAGED_BY_LABEL, SecretKey};
 use crate::kubernetes::decoded::{Decoded, DecodedKind};
 use crate::observed::LeftoverSecret;
@@ -75,8 +76,14 @@ impl Stores {
                 && secret.meta().deletion_timestamp.is_none()
         });
         let mut secrets: Vec<LeftoverSecret> = marked
-            .map(|secret| LeftoverSecret {
-                key: SecretKey { namespace: secret.namespace().unwrap_or_default(), name: secret.name_any() },
+            .map(|secret| {
+                let key = SecretKey { namespace: secret.namespace().unwrap_or_default(), name: secret.name_any() };
+                let mark = secret.annotations().get(OWNER_MARK).and_then(|mark| secret_mark(mark, &key));
+                (mark.map(str::to_owned), key, secret)
+            })
+            .map(|(mark, key, secret)| LeftoverSecret {
+                mark,
+                key,
                 uid: secret.uid().unwrap_or_default(),
                 resource_version: secret.resource_version().unwrap_or_default(),
             })

@@ -16,8 +16,7 @@ pub fn render(report: &PlanReport<'_>) -> String {
             h2 { "Changes" }
             (changes(&plan.steps))
         }
-        (section("In the way", report.obstacles()))
-        (section("Refused requests", report.refused()))
+        @for (title, lines) in report.sections() { (section(title, lines.into_iter())) }
         (section("Passed over", report.ignored()))
         @if !report.passed_over.is_empty() { ul { @for line in report.passed_over { li { (printable(line)) } } } }
         @if !report.secrets_compared { p.quiet { "Secrets were not compared: there is no cluster to look in." } }

@@ -16,8 +16,9 @@ pub fn render(report: &PlanReport<'_>) -> String {
         out.extend(report.plan.steps.iter().map(step));
     }
     let pair = |(of, why): (String, String)| format!("- {}: {}\n", code(&of), markdown(&why));
-    out += &section("In the way", report.obstacles().map(pair));
-    out += &section("Refused requests", report.refused().map(pair));
+    for (title, lines) in report.sections() {
+        out += &section(title, lines.into_iter().map(pair));
+    }
     let over = report.passed_over.iter().map(|line| format!("- {}\n", markdown(line)));
     out += &section("Passed over", report.ignored().map(pair).chain(over));
     if !report.secrets_compared {

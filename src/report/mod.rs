@@ -23,6 +23,8 @@ pub struct PlanReport<'a> {
     pub secrets_compared: bool,
     /// What was passed over before the plan, with the reason (excluded requests, for instance).
     pub passed_over: &'a [String],
+    /// The owner marks that were found, resource and mark.
+    pub marks: &'a [(String, String)],
 }
 
 impl PlanReport<'_> {
@@ -47,6 +49,42 @@ impl PlanReport<'_> {
         self.plan.obstacles.iter().map(|(subject, obstacle)| {
             (subject.request().map_or_else(|| "issuer".to_owned(), ToString::to_string), obstacle.to_string())
         })
+    }
+
+    /// What is left over and may be deleted: the component, and what would go, when, and what holds it.
+    fn deletions(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.plan.deletions.pending.iter().map(|deletion| {
+            let held = deletion
+                .hold
+                .as_ref()
+                .map_or_else(|| "deleted next".to_owned(), |hold| format!("held by {}: {}", hold.reason, hold.message));
+            (deletion.component.clone(), format!("{}; {held}", deletion.resources.join(", ")))
+        })
+    }
+
+    /// What is left over and stays.
+    fn orphans(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        let goes = |orphan: &String| self.plan.deletions.pending.iter().any(|of| of.resources.contains(orphan));
+        let kept = self.plan.orphans.iter().filter(move |orphan| !goes(orphan));
+        kept.map(|orphan| (orphan.clone(), "asked for by no request".to_owned()))
+    }
+
+    /// Published keys that nobody knows.
+    fn unknown_keys(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        let keys = self.plan.keys.iter().flat_map(|keys| &keys.unknown);
+        keys.map(|key| (key.kid.clone(), "published, in no source of signing keys: it is kept".to_owned()))
+    }
+
+    /// The sections that follow the changes, each with its title.
+    fn sections(&self) -> Vec<(&'static str, Vec<(String, String)>)> {
+        vec![
+            ("In the way", self.obstacles().collect()),
+            ("Would be deleted", self.deletions().collect()),
+            ("Left over", self.orphans().collect()),
+            ("Unknown signing keys", self.unknown_keys().collect()),
+            ("Owner marks", self.marks.to_vec()),
+            ("Refused requests", self.refused().collect()),
+        ]
     }
 
     /// What was looked at, each with its name.

@@ -26,11 +26,9 @@ fn write_report(out: &mut String, report: &PlanReport<'_>) -> std::fmt::Result {
         writeln!(out, "\nChanges")?;
         report.plan.steps.iter().try_for_each(|step| write_step(out, step))?;
     }
-    if !report.plan.obstacles.is_empty() {
-        writeln!(out, "\nIn the way")?;
-        report.obstacles().try_for_each(|(of, obstacle)| line(out, "  ! ", &of, &obstacle))?;
+    for (title, lines) in report.sections() {
+        section(out, title, lines.into_iter())?;
     }
-    section(out, "Refused requests", report.refused())?;
     section(out, "Passed over", report.ignored())?;
     report.passed_over.iter().try_for_each(|line| writeln!(out, "    {}", printable(line)))?;
     if !report.secrets_compared {
@@ -60,7 +58,8 @@ fn section(out: &mut String, title: &str, lines: impl Iterator<Item = (String, S
     if lines.peek().is_some() {
         writeln!(out, "\n{title}")?;
     }
-    lines.try_for_each(|(id, why)| line(out, "    ", &id, &why))
+    let before = if title == "In the way" { "  ! " } else { "    " };
+    lines.try_for_each(|(id, why)| line(out, before, &id, &why))
 }
 
 fn line(out: &mut String, before: &str, of: &str, why: &str) -> std::fmt::Result {

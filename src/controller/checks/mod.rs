@@ -15,7 +15,6 @@ use super::gather::full_name;
 use super::outcome::{Outcome, fault_reason};
 use super::pass::Shared;
 use super::unreadable;
-use super::verdicts::is_passing;
 use super::watch_health::Watch;
 use super::watches::check_reference;
 use crate::api::cluster_identity::ManagementPolicy;
@@ -373,7 +372,7 @@ fn no_roles(fault: Option<&Fault>) -> Look {
 
 /// Whether an older verdict may stand meanwhile. Credentials that do not work need a person.
 const fn will_pass(class: FaultClass) -> bool {
-    is_passing(class) && !matches!(class, FaultClass::Credentials)
+    class.is_passing() && !matches!(class, FaultClass::Credentials)
 }
 
 /// Writes the statuses of the checks of a ClusterIdentity whose pass ended before there was a plan.

@@ -30,6 +30,23 @@ pub fn during_teardown(
     status
 }
 
+/// The status of a ClusterIdentity that is served as ever, because its deletion would take away what is in use.
+pub fn held_while_in_use(
+    previous: &ClusterIdentityStatus,
+    generation: Option<i64>,
+    message: &str,
+    now: Timestamp,
+) -> ClusterIdentityStatus {
+    let mut conditions = Conditions::over(&previous.conditions, generation, now);
+    let says = || Says { status: Some(false), reason: "InUse", message: message.to_owned() };
+    conditions.set(types::READY, says());
+    conditions.set(types::STALLED, Says { status: Some(true), ..says() });
+    let told = [types::READY, types::STALLED, types::RECONCILING];
+    let others = previous.conditions.iter().filter(|condition| !told.contains(&condition.type_.as_str()));
+    conditions.out.extend(others.cloned());
+    ClusterIdentityStatus { conditions: conditions.out, ..previous.clone() }
+}
+
 /// The status while a deletion cannot go on, or waits.
 pub fn held_in_teardown(
     previous: &ClusterIdentityStatus,
@@ -73,6 +90,9 @@ fn torn(
         // Which bucket was ours is needed to the end.
         verified: previous.verified.clone(),
         begun_bucket: previous.begun_bucket.clone(),
+        keys_revision: previous.keys_revision,
+        teardown_time: previous.teardown_time.clone(),
+        last_changed_time: previous.last_changed_time.clone(),
         conditions: conditions.out,
         ..ClusterIdentityStatus::default()
     }

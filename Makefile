@@ -17,9 +17,10 @@ test: ## run all tests
 	@# Most integration tests wait most of the time, so more of them run than there are processors.
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test
 
-soak: ## a thousand lives on the model, ten million requests put to the reference, ten minutes of each fuzz target (about an hour)
+soak: ## a thousand lives on the model, ten thousand histories of mistakes, ten million requests put to the reference, ten minutes of each fuzz target (about an hour)
 	tests/setup controlplane emulators controller-manager gitops
 	ROLECALL_SEEDS=1000 cargo test --test it -- convergence::life
+	ROLECALL_SEEDS=10000 cargo test --test it -- convergence::harm
 	ROLECALL_SAMPLES=10000000 cargo test --lib -- covered_is_sound
 	fuzz/run 600
 

@@ -166,6 +166,7 @@ class Inside(Handler):
             body = reply.read()
             passed = ("Cache-Control", "ETag", "Last-Modified")
             headers = [(name, reply.headers[name]) for name in passed if reply.headers[name]]
+            headers += [pair for pair in reply.headers.items() if pair[0].lower().startswith("x-amz-meta-")]
             self.answer(reply.status, reply.headers["Content-Type"], body, headers)
         except (OSError, http.client.HTTPException) as error:
             self.answer(502, "text/plain", f"S3 at {s3.geturl()}: {error}\n".encode())

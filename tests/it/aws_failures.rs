@@ -1,13 +1,8 @@
 //! AWS denies, fails, is away, answers late or not at all: nothing else stops, nothing is concluded, all heals.
 
-use std::collections::BTreeSet;
-
-use serde_json::Value;
-
 use super::scene::{CLAIMS, SOON, Scene, condition, condition_is, on_both_schemas, said};
 use super::support::eventually;
-use super::support::process::project_root;
-use super::support::{Emulators, Fault, Kind, Schema, aws_state, block_on};
+use super::support::{Fault, Kind, Schema, aws_state, block_on};
 
 on_both_schemas! {
     a_missing_permission_is_named_and_stops_nothing_else,
@@ -110,86 +105,6 @@ fn what_may_not_be_read_is_named() {
     scene.proxy.inject(Fault::always("s3:GetObject", Kind::AccessDenied));
     block_on(aws_state::s3().put_object().bucket(scene.bucket()).key("keys.json").body(other).send()).unwrap();
     denied_then_mended(&scene, "s3:GetObject");
-}
-
-/// Puts a user into MiniStack whose policy is the project's own, less one action; returns its key.
-fn restricted_user(name: &str, without: Option<&str>) -> (String, String) {
-    let policy = std::fs::read_to_string(project_root().join("deploy/iam-policy.json")).unwrap();
-    let mut policy: Value = serde_json::from_str(&policy.replace("prod-eu", name)).unwrap();
-    for statement in policy["Statement"].as_array_mut().unwrap() {
-        if statement["Sid"] == "IdentityProvider" {
-            statement["Resource"] = "*".into(); // MiniStack knows no other resource for these calls
-        }
-        if let Some(actions) = statement["Action"].as_array_mut() {
-            actions.retain(|action| action.as_str() != without);
-        }
-    }
-    let credentials = aws_sdk_iam::config::Credentials::new("test", "test", None, None, "the tests");
-    let config = aws_sdk_iam::Config::builder()
-        .behavior_version(aws_config::BehaviorVersion::latest())
-        .region(aws_config::Region::new("us-east-1"))
-        .endpoint_url(Emulators::shared().s3_url())
-        .credentials_provider(credentials);
-    let iam = aws_sdk_iam::Client::from_conf(config.build());
-    block_on(async {
-        // The user is there already when only its policy is to change.
-        let _ = iam.create_user().user_name(name).send().await;
-        let put = iam.put_user_policy().user_name(name).policy_name("rolecall").policy_document(policy.to_string());
-        put.send().await.unwrap();
-        let key = iam.create_access_key().user_name(name).send().await.unwrap().access_key.unwrap();
-        (key.access_key_id, key.secret_access_key)
-    })
-}
-
-/// The actions of the documented policy, each once.
-fn documented_actions() -> BTreeSet<String> {
-    let policy = std::fs::read_to_string(project_root().join("deploy/iam-policy.json")).unwrap();
-    let policy: Value = serde_json::from_str(&policy).unwrap();
-    let actions = policy["Statement"].as_array().unwrap().iter().map(|statement| &statement["Action"]);
-    let texts = actions.flat_map(|action| action.as_array().cloned().unwrap_or_else(|| vec![action.clone()]));
-    texts.map(|action| action.as_str().unwrap().to_owned()).collect()
-}
-
-/// The actions that the room which talks to AWS names in its calls.
-fn actions_in_use() -> BTreeSet<String> {
-    let mut actions = BTreeSet::new();
-    for file in std::fs::read_dir(project_root().join("src/aws")).unwrap() {
-        // No call is made from a room within.
-        let Ok(text) = std::fs::read_to_string(file.unwrap().path()) else { continue };
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let quoted = code.split('"').skip(1).step_by(2);
-        let is_action =
-            |text: &&str| ["iam:", "s3:"].iter().any(|service| text.starts_with(service) && text != service);
-        actions.extend(quoted.filter(is_action).map(str::to_owned));
-    }
-    actions
-}
-
-/// More would be too much, less too little: what is asked for is what some call needs, and that is all asked for.
-#[test]
-fn the_documented_permissions_are_those_that_calls_need() {
-    let mut used = actions_in_use();
-    // PutObject with tags, as the documents have them, needs this too; a call of that name is made nowhere.
-    assert!(used.insert("s3:PutObjectTagging".to_owned()) && used.len() > 30, "{used:?}");
-    assert_eq!(documented_actions(), used);
-}
-
-#[test]
-fn the_documented_permissions_suffice_and_a_missing_one_is_named() {
-    let mut scene = Scene::new("least");
-    every_second(&scene);
-    scene.request("a");
-    let url = Emulators::shared().s3_url();
-    let (id, secret) = restricted_user("least", Some("iam:PutRolePolicy"));
-    let mut env = vec![("AWS_ACCESS_KEY_ID", id.as_str()), ("AWS_SECRET_ACCESS_KEY", &secret)];
-    env.extend(["AWS_ENDPOINT_URL_IAM", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_S3"].map(|name| (name, url)));
-    scene.start_with(&[], &env);
-    let message = scene.await_condition("OperatorPermissionsSufficient", "False");
-    assert_eq!(message, "missing: iam:PutRolePolicy");
-    scene.await_condition("IssuerPublished", "True");
-    restricted_user("least", None);
-    scene.await_condition("Ready", "True");
-    scene.await_condition("OperatorPermissionsSufficient", "True");
 }
 
 fn a_block_of_public_policies_is_no_missing_permission(schema: Schema) {

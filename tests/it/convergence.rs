@@ -7,11 +7,14 @@
 
 mod bucket;
 mod calls;
+mod cluster;
 mod credentials;
 mod crowds;
 mod faults;
 mod foreign;
+mod granted;
 mod halted;
+mod harm;
 mod lag;
 mod life;
 mod operator;

@@ -14,6 +14,7 @@ use cases::{BUCKET, Case, DOCUMENTS, FOREIGN, PROVIDER, ROLE, SECRET};
 /// A boundary and a tag of our own, so that they can be altered too. The interval is so long that every pass here is
 /// asked for: an alteration that takes two calls is not seen half done.
 fn identity(scene: &Scene, management: &str) {
+    aws_state::create_open_policy("guard");
     let more = format!(
         "  managementPolicy: {management}\n  roles:\n    permissionsBoundaryARN: arn:aws:iam::123456789012:policy/guard\n    tags: {{cost-centre: \"42\"}}\n"
     );

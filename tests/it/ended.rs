@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::adoption::{create_bucket, create_provider, tag_bucket};
-use super::scene::{REGION, SOON, Scene, condition_is, said};
+use super::scene::{AT_ONCE, REGION, SOON, Scene, condition_is, said};
 use super::support::aws_state::{self, iam, s3};
 use super::support::{Call, Schema, block_on, eventually};
 use super::written::taken;
@@ -23,7 +23,7 @@ pub fn specify(scene: &Scene, more: &str) {
 /// The same with a brake on deletions.
 pub fn specify_brake(scene: &Scene, most: u32, more: &str) {
     let yaml = scene.identity_yaml(more).replace("driftInterval: 2s", "driftInterval: 1s");
-    let braked = yaml.replace("guardrails: {", &format!("guardrails: {{maxDeletionsPerPass: {most}, "));
+    let braked = yaml.replace(AT_ONCE, &AT_ONCE.replace('9', &most.to_string()));
     assert_ne!(braked, yaml);
     scene.cluster.apply_ok(&braked);
 }

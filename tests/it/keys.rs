@@ -188,6 +188,7 @@ fn what_is_no_key_is_refused_and_nothing_of_the_issuer_begun(schema: Schema) {
 fn sources_are_united() {
     let (first, second) = (Signer::of(FIRST), Signer::of(SECOND));
     let mut scene = Scene::new("keys-sources");
+    scene.request("a");
     let pem = SECOND.lines().map(|line| format!("    {line}\n")).collect::<String>();
     scene.cluster.apply_ok(&format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: signer\n  namespace: {}\n  labels: {{rolecall.dev/signing-key: \"true\"}}\ndata:\n  other.pub: |\n{pem}",
@@ -306,6 +307,7 @@ fn a_token_of_the_cluster_verifies_against_the_documents() {
     let mut scene = Scene::new("keys-token");
     scene.keys(&[&scene.cluster.sa_public_key_pem()]);
     scene.identity("");
+    scene.request("a");
     scene.start();
     scene.await_condition("Ready", "True");
     scene.await_condition("IssuerVerified", "True");

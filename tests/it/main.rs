@@ -12,6 +12,7 @@
 )]
 
 mod accounts;
+mod admission;
 mod adoption;
 mod apiserver;
 mod aws_failures;
@@ -25,6 +26,7 @@ mod differential;
 mod drift;
 mod ended;
 mod gitops;
+mod harm;
 mod hostile_objects;
 mod idle;
 mod key_forms;
@@ -34,13 +36,16 @@ mod many;
 #[path = "../model/mod.rs"]
 mod model;
 mod model_agrees;
+mod model_evaluation;
 mod model_switches;
 mod moved;
 mod namespaces;
 mod obstacles;
 mod openshift;
+mod operators_policy;
 mod orphans;
 mod outdated_crds;
+mod procedures;
 mod process;
 mod refusals;
 mod registry;

@@ -12,7 +12,7 @@ fn apply(scene: &Scene, name: &str) {
     let selection = format!("  credentialsRequests: {{selector: {{matchLabels: {{of: {name}}}}}}}\n");
     let identity = scene.identity_yaml(&selection).replace("driftInterval: 2s", "driftInterval: 1s");
     let identity = identity.replace(&format!("{{name: {namespace}, namespace"), &format!("{{name: {name}, namespace"));
-    let identity = identity.replace(&format!("infraName: {namespace}"), &format!("infraName: {name}"));
+    let identity = identity.replace(&format!("infraName: {namespace}"), &format!("infraName: {name}-{namespace}"));
     let request = request_yaml(namespace, name, namespace, "s3:GetObject");
     let labels = format!("metadata: {{labels: {{of: {name}}}, ");
     scene.cluster.apply_ok(&format!("{identity}---\n{}", request.replacen("metadata: {", &labels, 1)));
@@ -25,7 +25,7 @@ fn await_condition(scene: &Scene, name: &str, type_: &str, status: &str) {
 }
 
 fn role_name(scene: &Scene, name: &str) -> String {
-    format!("{name}-{}-{name}-creds", scene.name)
+    format!("{name}-{0}-{0}-{name}-creds", scene.name)
 }
 
 fn take_permissions(scene: &Scene, name: &str) {
@@ -122,7 +122,8 @@ fn one_whose_calls_hang_delays_no_other_and_says_so() {
     take_permissions(&scene, "quick");
     await_permissions(&scene, "quick");
     eventually(SOON, "five looks at the other", || {
-        let looks_at = |call: &Call| call.op == "s3:GetBucketTagging" && call.param("Bucket") == "quick-oidc";
+        let bucket = format!("quick-{}-oidc", scene.name);
+        let looks_at = |call: &Call| call.op == "s3:GetBucketTagging" && call.param("Bucket") == bucket;
         let looks = scene.proxy.calls().iter().filter(|call| looks_at(call)).count();
         if looks >= 5 { Ok(()) } else { Err(format!("{looks} looks")) }
     });

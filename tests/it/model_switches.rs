@@ -1,5 +1,9 @@
 //! The model of AWS by itself: what its switches do, and what no emulator does.
 
+mod objects;
+mod uses;
+mod writes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

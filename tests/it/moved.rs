@@ -10,7 +10,9 @@ use super::support::{aws_state, eventually};
 const LATER: &str = "driftInterval: 1h";
 
 fn apply_identity(scene: &Scene, name: &str) {
-    let selector = format!("  credentialsRequests: {{selector: {{matchLabels: {{cluster: {name}}}}}}}\n{DELETE}");
+    let selector = format!(
+        "  credentialsRequests: {{allowEmpty: true, selector: {{matchLabels: {{cluster: {name}}}}}}}\n{DELETE}"
+    );
     let yaml = scene.identity_yaml(&selector).replace("driftInterval: 2s", LATER);
     let yaml = yaml.replacen(&format!("{{name: {},", scene.name), &format!("{{name: {name},"), 1);
     scene.cluster.apply_ok(&yaml.replace(&format!("infraName: {}", scene.name), &format!("infraName: {name}")));

@@ -251,7 +251,7 @@ fn too_many_at_once_go_only_when_the_brake_is_loosened(schema: Schema) {
     delete_request(&scene, "a");
     let held = |scene: &Scene, wanted: usize, allowed: usize| {
         let words = format!(
-            "{wanted} roles or Secrets are left over and guardrails.maxDeletionsPerPass is {allowed}: nothing is deleted"
+            "{wanted} components are left over, 0 were deleted within the last hour, and guardrails.maxDeletions is {allowed}: nothing is deleted"
         );
         eventually(SOON, &words, || {
             let object = scene.identity_object();
@@ -260,14 +260,14 @@ fn too_many_at_once_go_only_when_the_brake_is_loosened(schema: Schema) {
         })
     };
     let object = held(&scene, 1, 0);
-    assert_eq!(said(&object, "Ready", "reason"), "Blocked");
+    assert_eq!(said(&object, "Ready", "reason"), "TooManyDeletions");
     assert_eq!(said(&object, "Stalled", "status"), "True");
-    await_orphans(&scene, "BeingDeleted", &["a"]);
+    await_orphans(&scene, "DeletionPending", &["a"]);
     delete_request(&scene, "b");
     held(&scene, 2, 0);
     specify_brake(&scene, 1, DELETE);
     held(&scene, 2, 1);
-    await_orphans(&scene, "BeingDeleted", &["a", "b"]);
+    await_orphans(&scene, "DeletionPending", &["a", "b"]);
     scene.passes(2);
     assert_eq!(scene.proxy.write_ops(), [""; 0], "not even one of the two");
     assert_eq!(deleted_secrets(&scene), [""; 0]);

@@ -195,6 +195,7 @@ fn without_permission_it_waits_and_says_for_what() {
     assert_eq!(operator.http_get("/healthz").0, 200, "waiting is no reason to be restarted");
 
     scene.identity("");
+    scene.request("a");
     bind(cluster, "stranger", "rolecall");
     operator.wait_ready(SOON);
     scene.await_condition("Ready", "True");

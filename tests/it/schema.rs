@@ -150,9 +150,20 @@ fn what_names_are_made_of_cannot_be_changed() {
         let run = plane.kubectl(&["patch", "cid", name, "-n", "schema", "--type=merge", "-p", &patch]);
         assert!(!run.success() && run.stderr.contains(says), "{patch}\n{}{}", run.stdout, run.stderr);
     };
-    let bucket = "issuer.bucket is immutable: the issuer URL is made of it";
+    // While nothing was made under them, region and bucket can be corrected.
+    let correct = json!({"spec": {"region": "eu-west-2", "issuer": {"bucket": {"prefix": "corrected"}}}});
+    plane.kubectl_ok(&["patch", "cid", "immutable", "-n", "schema", "--type=merge", "-p", &correct.to_string()]);
+    for name in ["immutable", "named"] {
+        let begun = json!({"status": {"begunBucket": "x"}}).to_string();
+        plane.kubectl_ok(&["patch", "cid", name, "-n", "schema", "--subresource=status", "--type=merge", "-p", &begun]);
+    }
+    let bucket = "issuer.bucket is immutable once anything of the issuer was made or verified";
     refuses("immutable", &json!({"infraName": "other"}), "infraName is immutable: every AWS name is made of it");
-    refuses("immutable", &json!({"region": "eu-west-2"}), "region is immutable: the issuer URL is made of it");
+    refuses(
+        "immutable",
+        &json!({"region": "eu-west-3"}),
+        "region is immutable once anything of the issuer was made or verified",
+    );
     refuses("immutable", &json!({"issuer": {"bucket": {"name": "other"}}}), bucket);
     refuses("immutable", &json!({"issuer": {"bucket": {"prefix": "other"}}}), bucket);
     refuses("named", &json!({"issuer": {"bucket": {"name": "other"}}}), bucket);
@@ -183,7 +194,13 @@ fn defaults_are_filled_in() {
             "retireKeysAfter": "25h",
         },
         "roles": {"path": "/", "maxSessionDuration": "1h", "naming": "Ccoctl", "audienceCondition": false},
-        "guardrails": {"deniedActions": ["*", "iam:*"], "allowedSecretNamespaces": ["openshift-*"], "maxDeletionsPerPass": 3},
+        "guardrails": {
+            "deniedActions": ["*", "iam:*"],
+            "allowedSecretNamespaces": ["openshift-*"],
+            "deletionDelay": "15m",
+            "maxDeletions": 3,
+            "inUseWindow": "24h",
+        },
         "credentialsRequests": {},
         "managementPolicy": "Enforce",
         "adoption": "OwnedOnly",

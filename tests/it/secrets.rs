@@ -92,7 +92,10 @@ fn secrets_are_written_to_the_byte_and_marked() {
     let labels =
         json!({"app.kubernetes.io/managed-by": "rolecall", "cloudcredential.openshift.io/credentials-request": "true"});
     assert_eq!(metadata["labels"], labels);
+    let uid = |args: &[&str]| scene.cluster.get_json(args)["metadata"]["uid"].as_str().expect("a uid").to_owned();
+    let (cluster, identity) = (uid(&["namespace", "kube-system"]), uid(&["cid", "profile", "-n", "profile"]));
     let annotations = json!({
+        "rolecall.dev/owner": format!("{cluster}.{identity}:profile/web-creds"),
         "cloudcredential.openshift.io/credentials-request": "profile/web",
         "rolecall.dev/cluster-identity": "profile/profile",
     });
@@ -150,8 +153,9 @@ fn changes_are_applied_at_once(schema: Schema) {
     let actions = || scene.role("web").inline[&name]["Statement"][0]["Action"].clone();
     reaches("the second action", &|| actions() == json!(["s3:GetObject", "s3:PutObject"]));
 
-    for policy in ["PowerUserAccess", "ReadOnlyAccess"] {
-        let arn = format!("arn:aws:iam::aws:policy/{policy}");
+    for policy in ["wide", "as-wide"] {
+        aws_state::create_open_policy(policy);
+        let arn = format!("arn:aws:iam::{ACCOUNT}:policy/{policy}");
         seldom(
             &scene,
             &format!("  roles: {{permissionsBoundaryARN: \"{arn}\", maxSessionDuration: 2h, tags: {{team: a}}}}\n"),
@@ -164,7 +168,7 @@ fn changes_are_applied_at_once(schema: Schema) {
     // No longer asked for, it may be someone else's guard by now: it stays.
     seldom(&scene, "");
     reaches("the session of old", &|| scene.role("web").max_session == Some(3600));
-    assert_eq!(scene.role("web").boundary.as_deref(), Some("arn:aws:iam::aws:policy/ReadOnlyAccess"));
+    assert_eq!(scene.role("web").boundary.as_deref(), Some(&*format!("arn:aws:iam::{ACCOUNT}:policy/as-wide")));
     scene.await_condition("Ready", "True");
     assert_eq!(scene.proxy.count("iam:CreateRole"), 1, "the role was changed, never made anew");
     assert_eq!(scene.identity_object()["status"]["drift"], Value::Null, "what the spec changes is no drift");

@@ -31,19 +31,29 @@ impl Clock {
         self.epoch + at.saturating_duration_since(self.started)
     }
 
+    /// The date now.
+    pub fn today(self) -> SystemTime {
+        self.date(Instant::now())
+    }
+
     /// `2026-01-31T12:00:00Z`, as IAM and STS write dates.
     pub fn iso(self, at: Instant) -> String {
-        self.stamp(at).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+        iso(self.date(at))
     }
 
     /// `Sat, 31 Jan 2026 12:00:00 GMT`, as HTTP headers have it.
     pub fn http(self, at: Instant) -> String {
-        self.stamp(at).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+        stamp(self.date(at)).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
     }
+}
 
-    fn stamp(self, at: Instant) -> Timestamp {
-        Timestamp::try_from(self.date(at)).expect("a date that can be written")
-    }
+/// A date as IAM and STS write it: to the second.
+pub fn iso(date: SystemTime) -> String {
+    stamp(date).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn stamp(date: SystemTime) -> Timestamp {
+    Timestamp::try_from(date).expect("a date that can be written")
 }
 
 impl TimeSource for Clock {

@@ -40,6 +40,22 @@
 //! model.revive();                                              // the next caller gets answers again
 //! ```
 //!
+//! # The state after every write
+//!
+//! ```ignore
+//! let (broken, inside) = (Arc::new(Mutex::new(Vec::new())), model.clone());
+//! model.on_write({
+//!     let broken = broken.clone();
+//!     move |write| {
+//!         if let Some(why) = evaluation::why_not_assume(&inside, ROLE, &token) {
+//!             broken.lock().unwrap().push(format!("{} {}: {why}", write.op, write.target));
+//!         }
+//!     }
+//! });
+//! ```
+//!
+//! [`evaluation`] says who gets a role's credentials, and what a role may do, as the state is.
+//!
 //! # Time
 //!
 //! The model's clock is tokio's: with `start_paused` nothing here waits, and `tokio::time::advance` ages stale reads and
@@ -47,8 +63,9 @@
 //!
 //! # Where it is not AWS
 //!
-//! - Signatures are not verified. Permissions are not evaluated, nor are trust policies when a role is assumed: only
-//!   external ids ([`Model::require_external_id`]) and the public's access to objects are.
+//! - Signatures are not verified. Calls need no permissions, and trust policies are not evaluated when a role is assumed
+//!   ([`evaluation`] is for tests): only external ids ([`Model::require_external_id`]) and the public's access to objects are.
+//! - A role counts as used when a test says so ([`Model::role_used`]), not when its credentials are.
 //! - There are no users, groups, access points or ACLs. Of AWS's own managed policies every name exists, without document.
 //! - Managed policies have one version. Instance profiles exist by being named in a role.
 //! - Policy documents are checked for their known shape, not for every rule of the language; `MalformedPolicyDocument` has
@@ -74,6 +91,7 @@
 mod clock;
 mod counts;
 mod document;
+pub mod evaluation;
 mod history;
 mod iam;
 mod operation;
@@ -87,6 +105,7 @@ mod service;
 mod state;
 mod sts;
 mod switches;
+mod uses;
 mod world;
 mod xml;
 
@@ -104,9 +123,10 @@ pub use resources::{Bucket, Content, Object, Policy, Provider, PublicAccessBlock
 pub use server::Served;
 pub use state::Visible;
 pub use switches::{Cut, Rate, Rule, Trouble};
-pub use world::{Options, Quotas, access_key};
+pub use uses::Use;
+pub use world::{ConditionalWrites, Options, Quotas, access_key};
 
-use service::{End, Inner, Parsed};
+use service::{Carried, End, Inner, Parsed};
 
 /// The account that every model has from the beginning: the emulators' as well.
 pub const ACCOUNT: &str = "123456789012";
@@ -120,13 +140,21 @@ pub struct Model {
 #[derive(Debug)]
 struct Shared {
     inner: Mutex<Inner>,
+    /// Held from a write until all have seen it.
+    seeing: Mutex<()>,
     cut: Notify,
 }
 
 impl Model {
     /// An AWS with nothing in it but [`ACCOUNT`]. All chance and all ids come from the seed.
     pub fn new(seed: u64) -> Self {
-        let model = Model { shared: Arc::new(Shared { inner: Mutex::new(Inner::new(seed)), cut: Notify::new() }) };
+        let model = Model {
+            shared: Arc::new(Shared {
+                inner: Mutex::new(Inner::new(seed)),
+                seeing: Mutex::default(),
+                cut: Notify::new(),
+            }),
+        };
         model.add_account(ACCOUNT);
         model
     }
@@ -139,10 +167,7 @@ impl Model {
         if !delay.is_zero() {
             tokio::time::sleep(delay / 2).await;
         }
-        let (end, callbacks) = self.lock().serve(&parsed, life);
-        for callback in callbacks {
-            callback();
-        }
+        let end = self.serve_and_tell(&parsed, life);
         if matches!(end, End::Never) {
             self.shared.cut.notify_waiters();
             return std::future::pending().await;
@@ -159,12 +184,34 @@ impl Model {
         }
     }
 
+    /// Carries a call out, and tells those who want to know.
+    fn serve_and_tell(&self, parsed: &Parsed, life: u64) -> End {
+        let no_other_write =
+            parsed.operation.write.then(|| self.shared.seeing.lock().unwrap_or_else(PoisonError::into_inner));
+        let Carried { end, written, callbacks } = self.lock().serve(parsed, life);
+        if let Some(written) = written {
+            let witnesses = self.lock().witnesses.clone();
+            for witness in &witnesses {
+                witness(&written);
+            }
+        }
+        drop(no_other_write);
+        for callback in callbacks {
+            callback();
+        }
+        end
+    }
+
     /// Reads an `https://bucket.s3.region.amazonaws.com/key` as STS does: without credentials. Status and body; `None`
     /// when the connection broke.
     pub async fn read_anonymously(&self, url: &str) -> Option<(u16, Vec<u8>)> {
+        self.fetch(url).await.map(|answer| (answer.status, answer.body.to_vec()))
+    }
+
+    /// [`read_anonymously`](Self::read_anonymously) with the headers.
+    pub async fn fetch(&self, url: &str) -> Option<Answer> {
         let uri = url.parse().expect("a URL");
-        let request = Request { method: Method::GET, uri, headers: HeaderMap::new(), body: "".into() };
-        self.call(request).await.map(|answer| (answer.status, answer.body.to_vec()))
+        self.call(Request { method: Method::GET, uri, headers: HeaderMap::new(), body: "".into() }).await
     }
 
     /// The clock that the model goes by.
@@ -290,6 +337,18 @@ impl Model {
     pub fn on_call(&self, pattern: &str, n: u32, callback: impl FnOnce() + Send + 'static) {
         assert!(n > 0, "calls are counted from 1");
         self.lock().hook(pattern, n, Box::new(callback));
+    }
+
+    /// Calls back from now on after every write of a caller that took effect, whether or not its answer gets back, and
+    /// before anything else is written. The callback may read and alter the model, but not call it: what it alters itself
+    /// it is not told of. It gets the call as the log would have it; `DeleteObjects` is one.
+    pub fn on_write(&self, callback: impl Fn(&Logged) + Send + Sync + 'static) {
+        self.lock().witnesses.push(Arc::new(callback));
+    }
+
+    /// Ends all of [`on_write`](Self::on_write).
+    pub fn clear_on_write(&self) {
+        self.lock().witnesses.clear();
     }
 }
 

@@ -120,8 +120,7 @@ fn unknown_action(_: &mut World, call: &Call<'_>, _: &mut Xml) -> Outcome<()> {
 }
 
 fn not_implemented(_: &mut World, _: &Call<'_>) -> Outcome<Answer> {
-    let message = "A header you provided implies functionality that is not implemented";
-    Err(Refusal::new(501, "NotImplemented", message))
+    s3::not_implemented()
 }
 
 impl Operation {

@@ -1,5 +1,8 @@
 //! HTTP requests to AWS, and what they ask for.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, Uri};
 use percent_encoding::percent_decode_str;
@@ -18,7 +21,7 @@ pub struct Request {
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
     pub body: Bytes,
 }
 
@@ -45,9 +48,14 @@ impl Answer {
 
     /// The same with one header more.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
+    pub fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
         self
+    }
+
+    /// A header by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -66,6 +74,12 @@ impl Request {
     /// A header, empty if absent.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Headers whose names begin so, by the rest of their names in lower case.
+    pub fn headers_after(&self, prefix: &str) -> BTreeMap<String, String> {
+        let named = self.headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix(prefix)?, value)));
+        named.map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
     }
 
     /// The credential scope; `None` when nobody signed.

@@ -110,6 +110,8 @@ pub struct Content {
     pub etag: String,
     pub content_type: String,
     pub cache_control: Option<String>,
+    /// User metadata: `x-amz-meta-*` without that prefix, in lower case.
+    pub metadata: BTreeMap<String, String>,
     pub tags: Tags,
 }
 

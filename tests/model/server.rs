@@ -56,7 +56,7 @@ async fn handle(State(model): State<Model>, request: axum::extract::Request) -> 
     let Some(answer) = model.call(request).await else { return close_connection() };
     let mut response = Response::builder().status(answer.status);
     for (name, value) in answer.headers {
-        response = response.header(name, value);
+        response = response.header(&*name, value);
     }
     response.body(Body::from(answer.body)).expect("an answer that can be sent")
 }

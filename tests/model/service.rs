@@ -23,10 +23,14 @@ pub struct Inner {
     pub counts: Counts,
     pub log: Option<Vec<Logged>>,
     pub in_flight: usize,
+    /// Called after every write that took effect.
+    pub witnesses: Vec<Witness>,
     hooks: Vec<Hook>,
 }
 
 type Callback = Box<dyn FnOnce() + Send>;
+
+pub type Witness = Arc<dyn Fn(&Logged) + Send + Sync>;
 
 struct Hook {
     pattern: String,
@@ -43,6 +47,15 @@ pub enum End {
     Never,
 }
 
+/// What came of a call.
+pub struct Carried {
+    pub end: End,
+    /// The call, when it is a write that took effect.
+    pub written: Option<Logged>,
+    /// What a test wants done now.
+    pub callbacks: Vec<Callback>,
+}
+
 /// A request, read as far as that goes without the state.
 pub struct Parsed {
     request: Request,
@@ -51,7 +64,7 @@ pub struct Parsed {
     bucket: String,
     key: String,
     scope: Option<Scope>,
-    operation: &'static Operation,
+    pub operation: &'static Operation,
 }
 
 impl From<Request> for Parsed {
@@ -80,6 +93,7 @@ impl Inner {
             counts: Counts::default(),
             log: None,
             in_flight: 0,
+            witnesses: Vec::new(),
             hooks: Vec::new(),
         }
     }
@@ -94,10 +108,11 @@ impl Inner {
         Some((self.switches.delay(parsed.operation.name), self.switches.life))
     }
 
-    /// Carries a request out, unless something is in the way; the callbacks that are due then.
-    pub fn serve(&mut self, parsed: &Parsed, life: u64) -> (End, Vec<Callback>) {
+    /// Carries a request out, unless something is in the way.
+    pub fn serve(&mut self, parsed: &Parsed, life: u64) -> Carried {
+        let nothing = || Carried { end: End::Never, written: None, callbacks: Vec::new() };
         if self.switches.life != life {
-            return (End::Never, Vec::new());
+            return nothing();
         }
         let operation = parsed.operation;
         let cut = self.switches.cuts(operation.write);
@@ -107,24 +122,30 @@ impl Inner {
         }
         if cut.is_some_and(|cut| !cut.takes_effect) {
             self.record(parsed, "lost".into());
-            return (End::Never, Vec::new());
+            return nothing();
         }
-        let (end, outcome) = self.end(parsed);
-        self.record(parsed, if cut.is_some() { "lost".into() } else { outcome });
-        (if cut.is_some() { End::Never } else { end }, self.due(operation.name))
+        let (end, took_effect, outcome) = self.end(parsed);
+        let outcome = if cut.is_some() { "lost".into() } else { outcome };
+        let seen = took_effect && operation.write && !self.witnesses.is_empty();
+        let written = seen.then(|| self.logged(parsed, outcome.clone()));
+        self.record(parsed, outcome);
+        let end = if cut.is_some() { End::Never } else { end };
+        Carried { end, written, callbacks: self.due(operation.name) }
     }
 
-    fn end(&mut self, parsed: &Parsed) -> (End, Cow<'static, str>) {
+    /// How a call ends, whether it was carried out, and its outcome for the counters.
+    fn end(&mut self, parsed: &Parsed) -> (End, bool, Cow<'static, str>) {
         let request_id = self.world.request_id();
         let (service, head) = (parsed.service, parsed.request.method == axum::http::Method::HEAD);
         let mut lost = false;
         let result = self.result(parsed, &request_id, &mut lost);
+        let took_effect = result.is_ok();
         let outcome = result.as_ref().err().map_or("ok", |refusal| refusal.code);
         if lost {
-            return (End::Lost, "lost".into());
+            return (End::Lost, took_effect, "lost".into());
         }
         let answer = result.unwrap_or_else(|refusal| refusal.answer(service, head, &request_id));
-        (End::Answer(answer), outcome.into())
+        (End::Answer(answer), took_effect, outcome.into())
     }
 
     /// The operation's own answer, or what was in its way. `lost` is set when the answer does not get back.
@@ -192,13 +213,18 @@ impl Inner {
 
     fn record(&mut self, parsed: &Parsed, outcome: Cow<'static, str>) {
         let operation = parsed.operation;
-        if let Some(log) = &mut self.log {
-            let caller = parsed.scope.as_ref().and_then(|scope| self.world.keys.get(&scope.access_key));
-            let account = caller.map(|caller| caller.account.clone()).unwrap_or_default();
-            let target = target(parsed.service, &parsed.form, &parsed.bucket, &parsed.key);
-            log.push(Logged { op: operation.name, account, target, outcome: outcome.clone() });
+        if self.log.is_some() {
+            let logged = self.logged(parsed, outcome.clone());
+            self.log.get_or_insert_default().push(logged);
         }
         self.counts.count(operation.name, operation.write, outcome);
+    }
+
+    fn logged(&self, parsed: &Parsed, outcome: Cow<'static, str>) -> Logged {
+        let caller = parsed.scope.as_ref().and_then(|scope| self.world.keys.get(&scope.access_key));
+        let account = caller.map(|caller| caller.account.clone()).unwrap_or_default();
+        let target = target(parsed.service, &parsed.form, &parsed.bucket, &parsed.key);
+        Logged { op: parsed.operation.name, account, target, outcome }
     }
 
     pub fn reset_counts(&mut self) {

@@ -14,6 +14,7 @@ use super::clock::Moment;
 use super::document::Document;
 use super::history::AsOf;
 use super::resources::{Bucket, Content, Object, Policy, Provider, Role, Tags, Version};
+use super::s3::access::public_may;
 use super::s3::objects::{etag, row};
 use super::service::Inner;
 
@@ -90,6 +91,11 @@ impl Model {
             role.instance_profiles.insert(profile.to_owned());
         });
         assert!(found, "there is no role {role}");
+    }
+
+    /// A customer managed policy by its ARN.
+    pub fn policy(&self, account: &str, arn: &str) -> Option<Arc<Policy>> {
+        self.lock().world.account_mut(account).policies.get(arn).cloned()
     }
 
     /// A customer managed policy; its ARN.
@@ -209,6 +215,32 @@ impl Model {
         inner.world.objects.get(&row(bucket, key))?.latest().map(|(_, content)| content.clone())
     }
 
+    /// What anyone finds at `https://bucket.s3.region.amazonaws.com/key` without credentials: as
+    /// [`read_anonymously`](Self::read_anonymously), but nothing is counted, late or broken.
+    pub fn public_object(&self, url: &str) -> Option<Arc<Content>> {
+        let (host, key) = url.strip_prefix("https://")?.split_once('/')?;
+        let (bucket, endpoint) = host.split_once(".s3.")?;
+        let found = self.bucket(bucket)?;
+        let here = endpoint.strip_prefix(&found.region).is_some_and(|rest| rest.starts_with(".amazonaws.com"));
+        let may = here && public_may(&found, "s3:GetObject", &format!("arn:aws:s3:::{bucket}/{key}"));
+        may.then(|| self.object(bucket, key)).flatten()
+    }
+
+    /// Alters the latest version of an object, whose ETag follows its body; whether there was one.
+    pub fn alter_object(&self, bucket: &str, key: &str, visible: Visible, alter: impl FnOnce(&mut Content)) -> bool {
+        let mut inner = self.lock();
+        let moment = inner.moment(visible);
+        let altered = inner.world.objects.change(&row(bucket, key), moment, |object| {
+            let content = object.versions.last_mut().and_then(|version| version.content.as_mut());
+            content.map(|content| {
+                let content = Arc::make_mut(content);
+                alter(content);
+                content.etag = etag(&content.body);
+            })
+        });
+        altered.flatten().is_some()
+    }
+
     /// Puts an object, as its only version.
     pub fn put_object(&self, bucket: &str, key: &str, body: impl Into<Bytes>, content_type: &str, visible: Visible) {
         let body = body.into();
@@ -217,6 +249,7 @@ impl Model {
             body,
             content_type: content_type.to_owned(),
             cache_control: None,
+            metadata: BTreeMap::new(),
             tags: Tags::new(),
         };
         let mut inner = self.lock();
@@ -260,8 +293,8 @@ impl Model {
         for (row, object) in inner.world.objects.iter() {
             let versions = object.versions.iter().map(|version| {
                 version.content.as_ref().map(|content| {
-                    let Content { body, content_type, cache_control, tags, .. } = &**content;
-                    format!("{content_type} {cache_control:?} {tags:?} {body:?}")
+                    let Content { body, content_type, cache_control, metadata, tags, .. } = &**content;
+                    format!("{content_type} {cache_control:?} {metadata:?} {tags:?} {body:?}")
                 })
             });
             lines.push(format!("object {row} {:?}", versions.collect::<Vec<_>>()));

@@ -12,6 +12,7 @@ use super::refusal::{Outcome, Refusal};
 use super::request::{Form, Request, Service};
 use super::resources::{Bucket, Object, Policy, Provider, Role};
 use super::switches::Chance;
+use super::uses::Uses;
 
 /// Everything there is.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct World {
     pub objects: Table<Object>,
     /// External ids that roles require, by the role's ARN.
     pub external_ids: HashMap<String, String>,
+    /// When roles were used.
+    pub uses: Uses,
     pub options: Options,
     /// Where ids come from.
     pub ids: Chance,
@@ -45,6 +48,22 @@ pub struct Options {
     /// Sessions of assumed roles end no later than this, whatever was asked for: AWS has no such thing, but tests have
     /// no hour.
     pub longest_session: Option<Duration>,
+    /// How long after a role was used IAM tells of it: "recent activity usually appears within four hours" (IAM User
+    /// Guide, "Refine permissions in AWS using last accessed information").
+    pub last_used_delay: Duration,
+    pub conditional_writes: ConditionalWrites,
+}
+
+/// What S3 makes of `If-Match` and `If-None-Match` of a `PutObject`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ConditionalWrites {
+    /// It goes by them: AWS.
+    #[default]
+    Honoured,
+    /// It refuses them, with `NotImplemented` (501).
+    Refused,
+    /// It does not look at them.
+    Ignored,
 }
 
 /// An account's IAM.
@@ -162,6 +181,7 @@ impl World {
             buckets: Table::default(),
             objects: Table::default(),
             external_ids: HashMap::new(),
+            uses: Uses::default(),
             options: Options::default(),
             ids: Chance::from_seed(!seed),
         }

@@ -95,7 +95,7 @@ fn requests_that_are_not_for_aws_may_be_as_they_like() {
     let accounts = "  serviceAccountNames:\n  - ingress-operator\n";
     write("accounts.yaml", accounts, "  serviceAccountNames: all\n", "kind: AzureProviderSpec");
     write("secret.yaml", "  secretRef:\n", "  secret:\n", "kind: GCPProviderSpec");
-    write("path.yaml", accounts, "  cloudTokenPath: [1]\n", "kind: SomeCloud");
+    write("path.yaml", accounts, "  cloudTokenPath: [1]\n", "kind: VSphereProviderSpec");
     write("number.yaml", accounts, "  serviceAccountNames: 7\n", "kind: 7");
     write("none.yaml", "", "", "sort: AWSProviderSpec");
     fs::write(odd.join("ours.yaml"), ingress(str::to_owned)).unwrap();
@@ -113,11 +113,17 @@ fn requests_that_are_not_for_aws_may_be_as_they_like() {
         ("accounts", "for another cloud (AzureProviderSpec)"),
         ("none", nameless),
         ("number", nameless),
-        ("path", "for another cloud (SomeCloud)"),
+        ("path", "for another cloud (VSphereProviderSpec)"),
         ("secret", "for another cloud (GCPProviderSpec)"),
     ];
     let wanted = wanted.map(|(name, why)| (format!("openshift-cloud-credential-operator/{name}.yaml"), why));
     assert_eq!(excluded, wanted.iter().map(|(name, why)| (name.as_str(), *why)).collect());
+    // A kind that no cloud has is a slip, perhaps, and the request one of ours.
+    write("slip.yaml", "", "", "kind: AwsProviderSpec");
+    let slip = report(&args);
+    assert_eq!(slip["verdict"], "Unknown");
+    assert!(slip["components"].to_string().contains("AwsProviderSpec"), "{slip:#}");
+    fs::remove_file(odd.join("slip.yaml")).unwrap();
     // As what is compared with, too; and ours may not be so.
     let from = report(&["--from", &shown(&odd), "--to", &release("4.20")]);
     assert_eq!(component(&from, "openshift-ingress-operator/cloud-credentials")["verdict"], "Covered");

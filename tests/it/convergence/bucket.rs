@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use super::life::Life;
 use super::operator::Ended;
 use super::seeds::in_paused_time;
-use super::wishes::{BUCKET, MARK, REGION, first, role_of, spec};
-use crate::model::{ACCOUNT, Model, Rule, Trouble, Visible};
+use super::wishes::{BUCKET, MARK, REGION, first, inventory, role_of, spec};
+use crate::model::{ACCOUNT, Cut, Model, Rule, Trouble, Visible};
 
 const STRANGER: &str = "999999999999";
 
@@ -35,12 +35,12 @@ fn a_bucket_of_another_region_is_named_and_holds_no_deletion() {
             let model = Model::new(1);
             model.add_account(STRANGER);
             model.put_bucket(owner, region, BUCKET, Visible::AtOnce);
-            let before = model.inventory();
+            let before = inventory(&model);
             let mut wish = first();
             wish.spec = spec(&json!({"region": asked}));
             let mut life = Life::new(&model, wish);
-            life.until(&Outcome::Blocked, false).await.expect("the rest is done");
-            assert!(model.role(ACCOUNT, &role_of("alpha")).is_some());
+            life.until(&Outcome::Blocked("IssuerMismatch"), false).await.expect("nothing is made for another issuer");
+            assert!(model.role(ACCOUNT, &role_of("alpha")).is_none());
             let told = pass(&mut life, false).await.told.join("\n");
             let words = format!("bucket {BUCKET} cannot be looked at");
             assert!(told.contains(&words) && told.contains("it lies in another region than spec.region"), "{told}");
@@ -76,9 +76,12 @@ fn a_bucket_that_cannot_be_listed_just_now_is_nobody_elses() {
     ] {
         in_paused_time(async {
             let model = Model::new(1);
-            model.put_bucket(ACCOUNT, REGION, BUCKET, Visible::AtOnce);
-            model.add_rule(Rule::always("s3:ListObjectsV2", trouble));
             let mut life = Life::new(&model, first());
+            model.cut_after(Cut { after: 1, writes_only: true, takes_effect: true });
+            assert!(life.pass(false).await.is_none() && model.bucket(BUCKET).is_some(), "it died after CreateBucket");
+            life.restart();
+            sleep(Duration::from_mins(1)).await;
+            model.add_rule(Rule::always("s3:ListObjectsV2", trouble));
             let ended = pass(&mut life, false).await;
             assert_eq!(ended.outcome, Outcome::Failed(class), "{:?}", ended.told);
             let told = ended.told.join("\n");
@@ -92,7 +95,7 @@ fn a_bucket_that_cannot_be_listed_just_now_is_nobody_elses() {
         model.put_bucket(ACCOUNT, REGION, BUCKET, Visible::AtOnce);
         model.add_rule(Rule::always("s3:ListObjectsV2", Trouble::Deny));
         let mut life = Life::new(&model, first());
-        life.until(&Outcome::Blocked, false).await.expect("one that may not be listed is not taken over");
+        life.until(&Outcome::Blocked("Blocked"), false).await.expect("one that may not be listed is not taken over");
         assert!(model.bucket(BUCKET).expect("the bucket").tags.is_none());
     });
 }
@@ -108,13 +111,13 @@ fn no_number_of_strangers_keys_keeps_our_documents_published() {
             model.put_object(BUCKET, key, "theirs", "text/plain", Visible::AtOnce);
         }
         sleep(Duration::from_mins(1)).await;
-        life.until(&Outcome::Blocked, true).await.expect("held by what is left");
+        life.until(&Outcome::Blocked("Blocked"), true).await.expect("held by what is left");
         assert_eq!(model.objects(BUCKET).len(), 8, "{:?}", model.objects(BUCKET).keys());
         assert!(model.object(BUCKET, "keys.json").is_none());
         assert!(model.object(BUCKET, ".well-known/openid-configuration").is_none());
         // It waits: nothing is deleted again and again, and looking costs two calls more at most.
         model.reset_counts();
-        assert_eq!(pass(&mut life, true).await.outcome, Outcome::Blocked);
+        assert_eq!(pass(&mut life, true).await.outcome, Outcome::Blocked("Blocked"));
         assert_eq!((model.counts().writes, model.counts().of("s3:ListObjectsV2")), (0, 3));
         assert!(model.bucket(BUCKET).expect("the bucket").tags.as_ref().is_some_and(|tags| tags.contains_key(MARK)));
     });

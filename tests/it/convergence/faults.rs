@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::life::{Calm, LAGGING, Life};
 use super::seeds::{Case, for_each_case, in_paused_time};
-use super::wishes::{BUCKET, first, put_foreign, second};
+use super::wishes::{BUCKET, first, inventory, put_foreign, second};
 use crate::model::{ACCOUNT, Cut, Model, Rule, Trouble};
 
 /// A stretch of a cluster's life.
@@ -207,7 +207,7 @@ fn a_pass_that_has_no_time_left_begins_nothing_and_is_tried_again_soon() {
     for deleted in [false, true] {
         in_paused_time(async {
             let mut life = at_beginning_of(if deleted { Stretch::Teardown } else { Stretch::FirstRun }).await;
-            let before = life.model.inventory();
+            let before = inventory(&life.model);
             life.model.add_rule(Rule::always("*", Trouble::Delay(Duration::from_secs(2))));
             life.operator.time_to_begin = Some(Duration::from_secs(1));
             for soonest in [1, 2, 4].map(Duration::from_secs) {
@@ -216,7 +216,7 @@ fn a_pass_that_has_no_time_left_begins_nothing_and_is_tried_again_soon() {
                 assert!((soonest..soonest * 2).contains(&ended.delay), "{:?}", ended.delay);
                 life.stored.status = ended.status;
             }
-            assert_eq!(life.model.inventory(), before);
+            assert_eq!(inventory(&life.model), before);
             life.model.clear_rules();
             let end = if deleted { Outcome::LetGo } else { Outcome::Verified };
             life.until(&end, deleted).await.expect("all is well again");

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::life::{LAGGING, Life};
 use super::seeds::{Case, Dice, for_each_seed};
-use super::wishes::{BUCKET, INFRA, REGION, first, issuer_host, put_foreign, role_of, spec};
+use super::wishes::{BUCKET, INFRA, REGION, first, inventory, issuer_host, put_foreign, role_of, spec};
 use crate::model::{ACCOUNT, Model, Rule, Trouble, Visible};
 
 const ELSEWHERE: &str = "999999999999";
@@ -55,11 +55,25 @@ impl InTheWay {
         }
     }
 
+    /// The reason that is told: where the bucket cannot be looked at, or is elsewhere, nothing tells which issuer is in force.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::BucketOfOtherAccount => "IssuerUnknown",
+            Self::BucketOfOtherRegion => "IssuerMismatch",
+            _ => "Blocked",
+        }
+    }
+
     /// Whether a line of the inventory, or a part of it, is not made because of it.
     fn keeps_away(self, line: &str) -> bool {
         match self {
             Self::Role | Self::RoleOfOtherCase => line.contains(&role_of("beta")),
             Self::Provider => line.contains("oidc-provider/prod-eu-oidc") && line.contains(" provider "),
+            Self::BucketOfOtherAccount | Self::BucketOfOtherRegion
+                if line.contains(" role ") && line.contains(":role/prod-eu-openshift-") =>
+            {
+                true
+            }
             Self::BucketWithOthers | Self::BucketOfOtherAccount | Self::BucketOfOtherRegion => {
                 line.contains(" provider arn:aws:iam::123456789012:oidc-provider/prod-eu-oidc")
                     || line.contains(&format!(" bucket {BUCKET} "))
@@ -92,7 +106,7 @@ async fn around_it(seed: u64, calm: &[String], met: &Mutex<BTreeSet<InTheWay>>) 
     }
     // Before the first pass, but not for all reads.
     obstacle.put(&model, if dice.percent(50) { Visible::Eventually } else { Visible::AtOnce });
-    let before = model.inventory();
+    let before = inventory(&model);
     model.add_rule(Rule::always("*", Trouble::Delay(Duration::from_millis(60))));
     model.add_rule(Rule::sometimes("*", 0.1, Trouble::LoseAnswer));
     model.add_rule(Rule::sometimes("*", 0.1, Trouble::Throttle));
@@ -104,10 +118,14 @@ async fn around_it(seed: u64, calm: &[String], met: &Mutex<BTreeSet<InTheWay>>) 
         sleep(ended.delay).await;
     }
     model.clear_rules();
-    life.until(&Outcome::Blocked, false).await?;
+    life.until(&Outcome::Blocked(obstacle.reason()), false).await?;
     let mut wanted: Vec<String> = calm.iter().filter(|line| !obstacle.keeps_away(line)).cloned().collect();
     wanted.extend(before.iter().filter(|line| !calm.contains(line)).cloned());
-    let mut found = model.inventory();
+    let mut found = inventory(&model);
+    // Until the bucket was seen, roles may have been made.
+    if obstacle.reason() != "Blocked" {
+        found.retain(|line| before.contains(line) || !obstacle.keeps_away(line));
+    }
     wanted.sort();
     found.sort();
     if found != wanted {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use rolecall::api::ALLOW_NARROWING;
 use rolecall::api::cluster_identity::default_audiences;
 use rolecall::aws::Connection;
 use rolecall::aws::meter::Meter;
@@ -122,7 +123,9 @@ fn wishes() -> [Wish; 3] {
 /// What is written when reads do not lag.
 fn calm_writes() -> Vec<Writes> {
     in_paused_time(async {
-        let mut life = Life::new(&Model::new(0), first());
+        let model = Model::new(0);
+        put_foreign(&model);
+        let mut life = Life::new(&model, first());
         let mut lag = Lag { dice: Dice::of(0), longest: 0, wavers: false, rests: false, restarts: 0 };
         live(&mut life, &wishes(), &mut lag).await.expect("a calm life")
     })
@@ -206,6 +209,7 @@ async fn a_hasty_life(seed: u64, calm: &Calm) -> Case {
     put_foreign(&model);
     model.add_rule(Rule::always("*", Trouble::Delay(Duration::from_millis(60))));
     let mut life = Life::new(&model, first());
+    life.stored.annotations.insert(ALLOW_NARROWING.to_owned(), "oidc-provider".to_owned());
     Lag { longest: dice.below(LONGEST_LAG), dice: dice.clone(), wavers: false, rests: false, restarts: 0 }
         .set(&model, false);
     for _ in 0..6 + dice.below(8) {

@@ -7,13 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rolecall::controller::outcome::Outcome;
-use rolecall::plan::Subject;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::operator::{Ended, Operator, Stored};
 use super::seeds::{Case, Dice, for_each_seed, in_paused_time};
 use super::stranger::{ALL, Altered, Leave, alter};
-use super::wishes::{Wish, differences, first, foreign, put_foreign, second};
+use super::wishes::{Wish, differences, first, foreign, inventory, put_foreign, second};
 use crate::model::{Cut, Model, Rule, Trouble};
 
 /// How long IAM, and a bucket's configuration, may show what was.
@@ -104,14 +103,14 @@ impl Life {
             self.model.stale_reads(pattern, Duration::ZERO);
         }
         self.until(&Outcome::Verified, false).await?;
-        let found = self.model.inventory();
+        let found = inventory(&self.model);
         if found != wanted {
             return self.wrong(format!("not as it should be: {:#?}", differences(wanted, &found)));
         }
         let writes = self.model.counts().writes;
         sleep(LAG).await;
         self.until(&Outcome::Verified, false).await?;
-        if self.model.counts().writes != writes || self.model.inventory() != wanted {
+        if self.model.counts().writes != writes || inventory(&self.model) != wanted {
             return self.wrong("a pass over what is right wrote something");
         }
         Ok(())
@@ -124,7 +123,7 @@ impl Life {
     }
 
     pub fn is_gone(&self, left: &[String]) -> Case {
-        let found = self.model.inventory();
+        let found = inventory(&self.model);
         if found == left { Ok(()) } else { self.wrong(format!("let go, but: {:#?}", differences(left, &found))) }
     }
 }
@@ -141,13 +140,13 @@ impl Calm {
         in_paused_time(async {
             let model = Model::new(0);
             put_foreign(&model);
-            let gone = model.inventory();
+            let gone = inventory(&model);
             let mut life = Life::new(&model, first());
             life.until(&Outcome::Verified, false).await.expect("the first wish");
-            let first = model.inventory();
+            let first = inventory(&model);
             life.stored.change(second());
             life.until(&Outcome::Verified, false).await.expect("the second wish");
-            Calm { first, second: model.inventory(), gone }
+            Calm { first, second: inventory(&model), gone }
         })
     }
 }
@@ -269,9 +268,12 @@ impl Ordeal {
         if !self.dice.percent(35) {
             return;
         }
-        let verified = &life.stored.status.verified;
-        let seen = verified.contains_key(&Subject::Bucket) && verified.contains_key(&Subject::Provider);
-        let leave = Leave { keys: !life.stored.status.keys.is_empty(), marks: seen && !deleted };
+        let status = &life.stored.status;
+        let seen = status.has_verified("bucket") && status.has_verified("provider");
+        let leave = Leave {
+            documents: !status.identity().keys.is_empty() && status.has_verified("discovery"),
+            marks: seen && !deleted,
+        };
         self.unmarked |= leave.marks;
         if self.dice.percent(50) {
             let what = self.altered.take_down(alter(&life.model, &mut self.dice, leave));

@@ -8,8 +8,8 @@ use super::wishes::{BUCKET, MARK, provider_arn};
 /// What the stranger may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Leave {
-    /// Touch the keys. Before the operator has seen them published, a strange document is not overwritten.
-    pub keys: bool,
+    /// Touch the documents. Before the operator has seen them published, a strange one may be that of the issuer in force.
+    pub documents: bool,
     /// Take our mark away, of the bucket or the provider. What was never seen to be right is nobody's then.
     pub marks: bool,
 }
@@ -111,7 +111,8 @@ fn alter_provider(model: &Model, dice: &mut Dice, leave: Leave) -> Altered {
     let mut kind = "";
     let there = model.alter_provider(ACCOUNT, &arn, Visible::Eventually, |provider| {
         kind = match what {
-            1 => {
+            // Before that was seen to be right, it may be one that the spec had published.
+            1 if leave.documents => {
                 provider.audiences.push("mine".to_owned());
                 "audience added"
             }
@@ -129,7 +130,10 @@ fn alter_provider(model: &Model, dice: &mut Dice, leave: Leave) -> Altered {
 }
 
 fn alter_document(model: &Model, dice: &mut Dice, leave: Leave) -> Altered {
-    let keys = leave.keys && dice.percent(50);
+    if !leave.documents {
+        return None;
+    }
+    let keys = dice.percent(50);
     let key = if keys { "keys.json" } else { ".well-known/openid-configuration" };
     model.object(BUCKET, key)?;
     // S3 shows objects as they were last written.

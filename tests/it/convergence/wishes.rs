@@ -14,6 +14,8 @@ pub const REGION: &str = "eu-west-1";
 pub const BUCKET: &str = "prod-eu-oidc";
 /// The tag that marks what is the cluster's.
 pub const MARK: &str = "openshift.io/cloud-credential-operator/prod-eu";
+/// A managed policy of the account's that allows everything.
+pub const GUARD: &str = "guard";
 /// An ordinary component's permissions.
 const ACTION: &str = "ec2:DescribeInstances";
 
@@ -28,6 +30,7 @@ pub struct Wish {
 pub fn spec(more: &Value) -> ClusterIdentitySpec {
     let mut spec = json!({
         "infraName": INFRA, "region": REGION, "deletionPolicy": "Delete",
+        "guardrails": {"deletionDelay": "0s", "inUseWindow": "0s"},
         "issuer": {"signingKeys": [{"secretRef": {"name": "signer", "key": "pub"}}]},
     });
     for (key, value) in more.as_object().expect("fields") {
@@ -53,6 +56,8 @@ pub fn request(name: &str, service_accounts: &[&str]) -> RequestInput {
         tombstone: false,
         claimed_by: None,
         claim_in_doubt: false,
+        has: None,
+        created: None,
     }
 }
 
@@ -79,7 +84,7 @@ pub fn first() -> Wish {
 /// The same with a boundary, a second service account, a new tag, one request less and another more.
 pub fn second() -> Wish {
     let roles = json!({
-        "permissionsBoundaryARN": "arn:aws:iam::aws:policy/PowerUserAccess", "tags": {"Team": "payments"},
+        "permissionsBoundaryARN": format!("arn:aws:iam::{ACCOUNT}:policy/{GUARD}"), "tags": {"Team": "payments"},
     });
     let requests =
         vec![request("alpha", &["worker", "helper"]), request("gamma", &["worker"]), request("delta", &["worker"])];
@@ -105,6 +110,11 @@ pub fn put_foreign(model: &Model) {
             role.tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         });
     }
+    model.put_policy(
+        ACCOUNT,
+        GUARD,
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#,
+    );
     let url = "prod-eu-2-oidc.s3.eu-west-1.amazonaws.com";
     let provider = model.put_provider(ACCOUNT, url, &["openshift"], Visible::AtOnce);
     model.alter_provider(ACCOUNT, &provider, Visible::AtOnce, |provider| {
@@ -126,6 +136,15 @@ pub fn foreign(model: &Model) -> Vec<String> {
         all.push(format!("{bucket:?} {:?}", model.objects(&bucket.name)));
     }
     all
+}
+
+/// Everything that exists, whichever revision `keys.json` has: how often it was written depends on what went wrong on the way.
+pub fn inventory(model: &Model) -> Vec<String> {
+    let of_any_revision = |line: String| match line.split_once("rolecall-revision") {
+        Some((before, after)) => format!("{before}{}", after.split_once('}').map_or("", |(_, rest)| rest)),
+        None => line,
+    };
+    model.inventory().into_iter().map(of_any_revision).collect()
 }
 
 /// What one inventory has and the other has not.

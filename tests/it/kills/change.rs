@@ -13,11 +13,13 @@ use crate::written::taken;
 const REQUESTS: [&str; 3] = ["a", "b", "c"];
 
 /// What a change without a kill calls: a pass that makes it, and one that finds everything true.
-const CALLS: [&str; 21] = [
+const CALLS: [&str; 23] = [
     "iam:GetAccountAuthorizationDetails",
     "iam:GetAccountAuthorizationDetails",
     "iam:GetOpenIDConnectProvider",
     "iam:GetOpenIDConnectProvider",
+    "iam:GetPolicy",
+    "iam:GetPolicyVersion",
     "iam:ListRoles",
     "iam:ListRoles",
     "iam:PutRolePermissionsBoundary",
@@ -41,6 +43,7 @@ const CALLS: [&str; 21] = [
 /// is seen at once and takes the same calls every time.
 fn wish(scene: &Scene, n: u32) {
     let (boundary, audience) = (boundary(n), n % 2 == 1);
+    aws_state::create_open_policy(&format!("boundary-{n}"));
     let roles = format!(
         "  roles: {{permissionsBoundaryARN: \"{boundary}\", tags: {{wish: \"{n}\"}}, audienceCondition: {audience}}}\n"
     );

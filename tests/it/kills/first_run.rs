@@ -10,12 +10,13 @@ use crate::written::assert_written_once;
 on_both_schemas! { a_first_run_survives_a_kill_after_any_call }
 
 /// What a run without a kill calls: a pass that makes everything, and one that finds everything true.
-const CALLS: [&str; 21] = [
+const CALLS: [&str; 22] = [
     "iam:CreateOpenIDConnectProvider",
     "iam:CreateRole",
     "iam:GetAccountAuthorizationDetails",
     "iam:GetOpenIDConnectProvider",
     "iam:GetOpenIDConnectProvider",
+    "iam:ListOpenIDConnectProviders",
     "iam:ListRoles",
     "iam:ListRoles",
     "iam:PutRolePolicy",

@@ -1,6 +1,6 @@
 //! Situations of IAM and STS.
 
-use aws_sdk_iam::types::{EntityType, Role, RoleDetail, Tag};
+use aws_sdk_iam::types::{EntityType, Role, RoleDetail, RoleLastUsed, Tag};
 use percent_encoding::percent_decode_str;
 
 use super::{Clients, Difference, Transcript};
@@ -86,6 +86,7 @@ pub(super) async fn all(clients: &Clients) -> Transcript {
     lists(clients, &mut book).await;
     deleting(clients, &mut book).await;
     providers(clients, &mut book).await;
+    dates(clients, &mut book).await;
     sessions(clients, &mut book).await;
     clean(clients).await;
     book
@@ -413,6 +414,34 @@ async fn providers(Clients { iam, .. }: &Clients, book: &mut Transcript) {
     let delete = |arn: &str| iam.delete_open_id_connect_provider().open_id_connect_provider_arn(arn).send();
     book.done("DeleteOpenIDConnectProvider", delete(arn).await);
     book.done("DeleteOpenIDConnectProvider again", delete(arn).await);
+}
+
+async fn dates(Clients { iam, .. }: &Clients, book: &mut Transcript) {
+    let create = iam.create_role().role_name("model-agrees-dates").path(PATH).assume_role_policy_document(TRUST).send();
+    let made = create.await.expect("CreateRole").role.expect("a role");
+    let get = iam.get_role().role_name("model-agrees-dates").send().await;
+    let show = |used: Option<&RoleLastUsed>| format!("{:?}", used.and_then(|used| used.last_used_date));
+    book.note("GetRole of a role that was never used", get, |answer| {
+        let role = answer.role().expect("a role");
+        format!("{} {}", role.create_date == made.create_date, show(role.role_last_used()))
+    });
+    let details = iam.get_account_authorization_details().filter(EntityType::Role).send().await;
+    book.note("GetAccountAuthorizationDetails of a role that was never used", details, |answer| {
+        let role = answer.role_detail_list().iter().find(|role| role.role_name() == Some("model-agrees-dates"));
+        let role = role.expect("the role");
+        format!("{} {}", role.create_date == Some(made.create_date), show(role.role_last_used()))
+    });
+    let list = iam.list_roles().path_prefix(PATH).send().await;
+    book.note("ListRoles of a role that was never used", list, |answer| {
+        let role = answer.roles().iter().find(|role| role.role_name == "model-agrees-dates").expect("the role");
+        format!("{} {:?}", role.create_date == made.create_date, role.role_last_used)
+    });
+    let arn = "arn:aws:iam::123456789012:oidc-provider/model-agrees-3.example.com";
+    let provider = iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn).send().await;
+    book.note("GetOpenIDConnectProvider with its date", provider, |answer| {
+        let age = answer.create_date.map(|date| (date.secs() - made.create_date.secs()).abs());
+        format!("{:?}", age.map(|seconds| seconds < 60))
+    });
 }
 
 async fn sessions(Clients { iam, sts, .. }: &Clients, book: &mut Transcript) {

@@ -1,5 +1,7 @@
 //! Situations of S3.
 
+use std::collections::{BTreeMap, HashMap};
+
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, Delete, ObjectIdentifier,
@@ -32,6 +34,8 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         situation: "GetObjectTagging after PutObject without tags",
         why: "MiniStack keeps the tags of the object that was there",
     },
+    Difference { situation: "PutObject with too much metadata", why: "MiniStack has no limit for metadata" },
+    Difference { situation: "PutObject if it is not this", why: "MiniStack takes any ETag for If-None-Match" },
 ];
 
 /// Where moto 5.2.5 does otherwise than AWS.
@@ -49,6 +53,8 @@ pub(super) const DIFFERENCES_OF_MOTO: &[Difference] = &[
         situation: "GetPublicAccessBlock of a new bucket",
         why: "moto makes buckets without a block, as AWS did until 2023",
     },
+    Difference { situation: "PutObject with too much metadata", why: "moto has no limit for metadata" },
+    Difference { situation: "PutObject if it is not this", why: "moto takes any ETag for If-None-Match" },
     Difference { situation: "PutBucketPolicy while blocked", why: "moto does not hold policies against the block" },
     Difference {
         situation: "PutBucketPolicy without JSON",
@@ -70,6 +76,8 @@ pub(super) async fn all(Clients { s3, .. }: &Clients) -> Transcript {
     tagging(s3, &mut book).await;
     access(s3, &mut book).await;
     objects(s3, &mut book).await;
+    metadata(s3, &mut book).await;
+    conditions(s3, &mut book).await;
     listing(s3, &mut book).await;
     versions(s3, &mut book).await;
     deleting(s3, &mut book).await;
@@ -186,6 +194,48 @@ async fn objects(s3: &aws_sdk_s3::Client, book: &mut Transcript) {
     book.note("GetObjectTagging after PutObject without tags", tags, |answer| in_words(answer.tag_set()));
     book.done("DeleteObject of nothing", s3.delete_object().bucket(BUCKET).key("nothing").send().await);
     book.done("DeleteObject out of nothing", s3.delete_object().bucket(NOTHING).key("nothing").send().await);
+}
+
+async fn metadata(s3: &aws_sdk_s3::Client, book: &mut Transcript) {
+    let put =
+        |body: &'static str| s3.put_object().bucket(BUCKET).key("meta").body(ByteStream::from_static(body.as_bytes()));
+    let first = put("a").metadata("Some-Key", "a=b, c").metadata("other", "2").send().await;
+    let first = book.note("PutObject with metadata", first, |answer| format!("{}", answer.e_tag.is_some()));
+    let get = || s3.get_object().bucket(BUCKET).key("meta").send();
+    let etag = first.and_then(|answer| answer.e_tag);
+    let show = |metadata: Option<&HashMap<String, String>>, found: &Option<String>| {
+        let metadata: BTreeMap<_, _> = metadata.into_iter().flatten().collect();
+        format!("{metadata:?} {}", *found == etag)
+    };
+    book.note("GetObject with metadata", get().await, |answer| show(answer.metadata(), &answer.e_tag));
+    let head = s3.head_object().bucket(BUCKET).key("meta").send().await;
+    book.note("HeadObject with metadata", head, |answer| show(answer.metadata(), &answer.e_tag));
+    let other = put("b").send().await;
+    book.note("PutObject of something else", other, |answer| show(None, &answer.e_tag));
+    book.note("GetObject of something else", get().await, |answer| show(answer.metadata(), &answer.e_tag));
+    let again = put("a").metadata("k", "v").send().await;
+    book.note("PutObject of the same again", again, |answer| show(None, &answer.e_tag));
+    book.note("GetObject of the same again", get().await, |answer| show(answer.metadata(), &answer.e_tag));
+    book.done("PutObject with too much metadata", put("a").metadata("k", "v".repeat(2048)).send().await);
+}
+
+async fn conditions(s3: &aws_sdk_s3::Client, book: &mut Transcript) {
+    let put =
+        |body: &'static str| s3.put_object().bucket(BUCKET).key("once").body(ByteStream::from_static(body.as_bytes()));
+    book.done("PutObject if it is what is not there", put("a").if_match("\"0\"").send().await);
+    let made = put("a").if_none_match("*").send().await;
+    let made = book.note("PutObject if nothing is there", made, |answer| format!("{}", answer.e_tag.is_some()));
+    let etag = made.and_then(|made| made.e_tag).expect("an ETag");
+    book.done("PutObject if nothing is there, again", put("b").if_none_match("*").send().await);
+    book.done("PutObject if it is another", put("b").if_match("\"0\"").send().await);
+    book.done("PutObject if it is this", put("b").if_match(&etag).send().await);
+    book.done("PutObject if it is what it was", put("c").if_match(&etag).send().await);
+    let got = s3.get_object().bucket(BUCKET).key("once").send().await.expect("GetObject");
+    let body = got.body.collect().await.expect("a body").into_bytes();
+    book.0.push(("GetObject after conditions", String::from_utf8_lossy(&body).into_owned()));
+    // Other ETags than `*` are not for writes.
+    book.done("PutObject if it is not this", put("b").if_none_match(&etag).send().await);
+    s3.delete_object().bucket(BUCKET).key("once").send().await.expect("DeleteObject");
 }
 
 async fn listing(s3: &aws_sdk_s3::Client, book: &mut Transcript) {

@@ -279,7 +279,23 @@ fn is_idle(scene: &Scene, removed: &[Removed]) {
 /// What was missing before and no longer is, is told again.
 fn was_put_back(scene: &Scene, removed: &[Removed], before: &[Removed]) {
     // There is nothing to tell of these, or they are others'.
-    let silent = ["begunBucket", "drift", "pendingChanges", "retainedSecrets", "omittedFindings"];
+    let silent = [
+        "adoptedSettings",
+        "begunBucket",
+        "begunRoles",
+        "drift",
+        "lostOwnership",
+        "pendingChanges",
+        "pendingDeletions",
+        "pendingDeletionsDigest",
+        "pendingDeletionsTime",
+        "pendingMarks",
+        "recentDeletions",
+        "retainedSecrets",
+        "teardownTime",
+        "unknownKeys",
+        "omittedFindings",
+    ];
     let others = ["lastSyncCloudCredsSecretResourceVersion", "lastSyncInfrastructureResourceVersion"];
     let openshifts = ["lastSyncGeneration", "lastSyncTimestamp", "provisioned"];
     for Removed { crd, path } in before.iter().filter(|of| !removed.contains(of)) {

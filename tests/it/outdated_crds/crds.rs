@@ -166,6 +166,11 @@ pub fn refusal(answer: kube::Result<Value>) -> (u16, String) {
 pub fn install_without(plane: &ControlPlane, crds: &[Crd], removed: &[Removed]) {
     for crd in crds {
         install(plane, *crd, |object| {
+            // A rule that speaks of a field that is not there is refused.
+            let schema = object.pointer_mut("/spec/versions/0/schema/openAPIV3Schema").expect("a schema");
+            if removed.iter().any(|removed| removed.crd == *crd) {
+                schema.as_object_mut().expect("an object").shift_remove("x-kubernetes-validations");
+            }
             for Removed { path, .. } in removed.iter().filter(|removed| removed.crd == *crd) {
                 take_out(object.pointer_mut(STATUS).expect("a status"), path);
             }

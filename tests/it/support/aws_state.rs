@@ -17,6 +17,14 @@ use super::runtime::block_on;
 /// The region of the clients here, and so of buckets that they make.
 pub const REGION: &str = "eu-west-1";
 
+/// The tags without Rolecall's owner mark, which must be there.
+#[track_caller]
+pub fn without_mark(tags: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut tags = tags.clone();
+    assert!(tags.remove("rolecall.dev/owner").is_some_and(|mark| mark.contains('.')), "no mark: {tags:?}");
+    tags
+}
+
 /// A role as IAM has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoleView {
@@ -96,6 +104,15 @@ pub fn clients_of(proxy: &Proxy) -> (aws_sdk_iam::Client, aws_sdk_sts::Client, a
         aws_sdk_sts::Client::new(&config(proxy.sts_url())),
         aws_sdk_s3::Client::new(&config(proxy.s3_url())),
     )
+}
+
+/// A managed policy that allows everything, unless there is one of this name: a boundary that nobody can read is not set.
+pub fn create_open_policy(name: &str) {
+    let open = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}"#;
+    if let Err(error) = block_on(iam().create_policy().policy_name(name).policy_document(open).send()) {
+        let error = error.into_service_error();
+        assert!(error.is_entity_already_exists_exception(), "{error:?}");
+    }
 }
 
 /// IAM past the test's proxy.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::controlplane::ControlPlane;
 use super::process::{Process, run_dir, tool};
 
-/// A running controller manager of the shared control plane.
+/// A running controller manager.
 pub struct ControllerManager {
     _process: Mutex<Process>,
 }
@@ -15,17 +15,18 @@ impl ControllerManager {
     /// The one of this test binary; starts it the first time. Before that, deleted namespaces stay as they are.
     pub fn shared() -> &'static ControllerManager {
         static SHARED: OnceLock<ControllerManager> = OnceLock::new();
-        SHARED.get_or_init(|| ControllerManager::start(ControlPlane::shared()))
+        SHARED.get_or_init(|| ControllerManager::start(ControlPlane::shared(), "controller-manager"))
     }
 
-    fn start(cluster: &ControlPlane) -> ControllerManager {
+    /// One for a control plane of the test's own; `name` is that of its log.
+    pub fn start(cluster: &ControlPlane, name: &str) -> ControllerManager {
         let args = [
             format!("--kubeconfig={}", cluster.admin_kubeconfig().display()),
             "--controllers=namespace-controller".to_owned(),
             "--leader-elect=false".to_owned(),
             "--secure-port=0".to_owned(),
         ];
-        let log = run_dir().join("controller-manager.log");
+        let log = run_dir().join(format!("{name}.log"));
         let program = tool("controller-manager/kube-controller-manager");
         let mut process = Process::start("kube-controller-manager", &program, args, &[], &log);
         // It serves no port here: what it can do is the sign that it is ready.

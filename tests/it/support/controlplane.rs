@@ -266,6 +266,35 @@ impl ControlPlane {
         expect_success("kubectl apply -f -", self.apply(yaml))
     }
 
+    /// The same without asking what the schema declares: a field that it does not is dropped, not refused.
+    #[track_caller]
+    pub fn apply_unchecked(&self, yaml: &str) {
+        let args = ["apply", "--server-side=false", "--validate=ignore", "-f", "-"];
+        expect_success("kubectl apply", run_kubectl(&self.admin_kubeconfig, &args, Some(yaml)));
+    }
+
+    /// `kubectl apply --prune`: what carries the label, is of these kinds and is not in the manifest, goes.
+    #[track_caller]
+    pub fn prune(&self, manifest: &str, label: &str, kinds: &[&str]) {
+        let allowed = kinds.iter().map(|kind| format!("--prune-allowlist={kind}"));
+        let args = ["apply", "--server-side=false", "--prune", "-l", label, "-f", "-"].map(str::to_owned);
+        let args: Vec<String> = args.into_iter().chain(allowed).collect();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        expect_success("kubectl apply --prune", run_kubectl(&self.admin_kubeconfig, &args, Some(manifest)));
+    }
+
+    /// Puts an object's status in place of the one that is there, as a restore does.
+    #[track_caller]
+    pub fn replace_status(&self, object: &Value) {
+        let args = ["replace", "--subresource=status", "--validate=ignore", "-f", "-"];
+        expect_success("kubectl replace", run_kubectl(&self.admin_kubeconfig, &args, Some(&object.to_string())));
+    }
+
+    /// The uid of the namespace that stands for the cluster in owner marks.
+    pub fn kube_system_uid(&self) -> String {
+        self.kubectl_ok(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"])
+    }
+
     /// `kubectl get ARGS… -o json`; panics when it fails.
     #[track_caller]
     pub fn get_json(&self, args: &[&str]) -> Value {

@@ -30,6 +30,19 @@ impl Operator {
         extra_args: &[&str],
         extra_env: &[(&str, &str)],
     ) -> Operator {
+        let args = [&["--namespace", namespace], extra_args].concat();
+        Self::start_unscoped(control_plane, namespace, proxy, issuer_front, &args, extra_env)
+    }
+
+    /// The same for all namespaces: `namespace` is where its service account is. For a control plane of the test's own.
+    pub fn start_unscoped(
+        control_plane: &ControlPlane,
+        namespace: &str,
+        proxy: &Proxy,
+        issuer_front: Option<&IssuerFront>,
+        extra_args: &[&str],
+        extra_env: &[(&str, &str)],
+    ) -> Operator {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let address = format!("127.0.0.1:{}", free_port());
@@ -58,7 +71,7 @@ impl Operator {
             ]);
         }
         env.extend(extra_env);
-        let args = ["controller", "--namespace", namespace, "--listen", &address, "--log-format", "json"];
+        let args = ["controller", "--listen", &address, "--log-format", "json"];
         let process = Process::start(
             "the operator",
             Path::new(env!("CARGO_BIN_EXE_rolecall")),
@@ -115,6 +128,11 @@ impl Operator {
     /// All that it has printed.
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Whether `/readyz` answers 200 just now.
+    pub fn is_ready(&self) -> bool {
+        self.try_get("/readyz").is_ok_and(|(status, _)| status == 200)
     }
 
     /// Waits until `/readyz` answers 200; panics with the log if the operator ends instead.

@@ -194,7 +194,8 @@ fn the_front_shows_a_public_bucket_over_https() {
     let (s3, bucket) = (aws_state::s3(), "front-shows");
     create_bucket(s3, bucket);
     let put = s3.put_object().bucket(bucket).key(".well-known/openid-configuration").content_type("application/json");
-    block_on(put.body(ByteStream::from_static(b"{\"issuer\":1}")).send()).expect("PutObject");
+    let put = put.metadata("Some-Key", "v").body(ByteStream::from_static(b"{\"issuer\":1}"));
+    let etag = block_on(put.send()).expect("PutObject").e_tag.expect("an ETag");
 
     let cloudfront = format!("d111.cloudfront.net={bucket}");
     let refused = "refused.s3.us-east-1.amazonaws.com";
@@ -236,6 +237,9 @@ fn the_front_shows_a_public_bucket_over_https() {
         for call in calls.collect::<Vec<_>>() {
             assert_eq!(call.await.expect("no panic"), "{\"issuer\":1}");
         }
+        let answer = client.get(&url).send().await.expect("an answer");
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        assert_eq!((header("etag"), header("x-amz-meta-some-key")), (Some(etag.as_str()), Some("v")));
     });
 }
 

@@ -50,7 +50,10 @@ pub fn authorization_details(world: &mut World, call: &Call<'_>, xml: &mut Xml) 
     }
 
     xml.within("UserDetailList", |_| {}).within("GroupDetailList", |_| {});
-    xml.list("RoleDetailList", roles, |xml, role| write_detail(xml, account, role, reserialised));
+    xml.list("RoleDetailList", roles, |xml, role| {
+        write_detail(xml, account, role, reserialised);
+        world.write_last_used(xml, role);
+    });
     xml.list("Policies", policies, |xml, policy| {
         managed::write(xml, policy, 0);
         xml.list("PolicyVersionList", [policy], |xml, policy| managed::write_version(xml, policy, reserialised));
@@ -72,7 +75,6 @@ fn write_detail(xml: &mut Xml, account: &Account, role: &Role, reserialised: boo
     xml.list("AttachedManagedPolicies", &role.attached, |xml, arn| managed::write_attached(xml, arn));
     roles::write_boundary(xml, role);
     tags::write(xml, &role.tags);
-    xml.within("RoleLastUsed", |_| {});
 }
 
 pub fn summary(world: &mut World, call: &Call<'_>, xml: &mut Xml) -> Outcome<()> {

@@ -80,7 +80,7 @@ pub fn get(world: &mut World, call: &Call<'_>, xml: &mut Xml) -> Outcome<()> {
     let role = seen(world, call)?;
     xml.within("Role", |xml| {
         write(xml, role, world.options.reserialise_documents, true);
-        xml.within("RoleLastUsed", |_| {});
+        world.write_last_used(xml, role);
     });
     Ok(())
 }

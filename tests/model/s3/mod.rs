@@ -84,6 +84,12 @@ fn body_text<'a>(call: &'a Call<'_>) -> Outcome<&'a str> {
     std::str::from_utf8(&call.request.body).map_err(|_| malformed_xml())
 }
 
+/// S3's answer to what it has not: a call, or a header.
+pub fn not_implemented<T>() -> Outcome<T> {
+    let message = "A header you provided implies functionality that is not implemented";
+    Err(Refusal::new(501, "NotImplemented", message))
+}
+
 fn malformed_xml() -> Refusal {
     let message = "The XML you provided was not well-formed or did not validate against our published schema";
     Refusal::new(400, "MalformedXML", message)

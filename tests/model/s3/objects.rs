@@ -7,11 +7,14 @@ use super::super::history::AsOf;
 use super::super::refusal::{Outcome, Refusal};
 use super::super::request::{Answer, Form};
 use super::super::resources::{Content, Object, Tags, Version, Versioning};
-use super::super::world::{Call, World};
+use super::super::world::{Call, ConditionalWrites, World};
 use super::super::xml::{elements, text};
 use super::access::public_may;
 use super::buckets::write_tags;
-use super::{body_text, check_expected_owner, existing, owned, xml_answer};
+use super::{body_text, check_expected_owner, existing, not_implemented, owned, xml_answer};
+
+/// How many bytes the names and values of an object's user metadata may have together.
+const METADATA: usize = 2048;
 
 /// The key of objects in the model's table.
 pub fn row(bucket: &str, key: &str) -> String {
@@ -21,16 +24,39 @@ pub fn row(bucket: &str, key: &str) -> String {
 pub fn put(world: &mut World, call: &Call<'_>) -> Outcome<Answer> {
     let versioning = owned(world, call)?.versioning;
     let row = row(call.bucket, call.key);
-    let there = world.objects.get(&row).is_some_and(|object| object.latest().is_some());
-    if call.request.header("if-none-match") == "*" && there {
-        let message = "At least one of the pre-conditions you specified did not hold";
-        return Err(Refusal::new(412, "PreconditionFailed", message));
-    }
+    let there = world.objects.get(&row).and_then(|object| object.latest()).map(|(_, content)| content.etag.as_str());
+    check_conditions(call, there, world.options.conditional_writes)?;
     let content = content(call)?;
     let etag = content.etag.clone();
     let id = add_version(world, call, call.key, versioning, Some(content));
     let answer = Answer::new(200, "").with("etag", etag);
     Ok(if versioning.is_some() { answer.with("x-amz-version-id", id) } else { answer })
+}
+
+/// Holds a write's conditions against the ETag of what is there (S3 User Guide, "How to prevent object overwrites with
+/// conditional writes").
+fn check_conditions(call: &Call<'_>, there: Option<&str>, writes: ConditionalWrites) -> Outcome<()> {
+    let (wanted, unwanted) = (call.request.header("if-match"), call.request.header("if-none-match"));
+    let unconditional = wanted.is_empty() && unwanted.is_empty();
+    if unconditional || writes == ConditionalWrites::Ignored {
+        return Ok(());
+    }
+    // "Expects the '*' (asterisk) character" (S3 API Reference, PutObject).
+    if writes == ConditionalWrites::Refused || !["", "*"].contains(&unwanted) {
+        return not_implemented();
+    }
+    let failed = || {
+        let message = "At least one of the pre-conditions you specified did not hold";
+        Refusal::new(412, "PreconditionFailed", message)
+    };
+    match there {
+        Some(_) if unwanted == "*" => Err(failed()),
+        Some(etag) if !wanted.is_empty() && wanted.trim_matches('"') != etag.trim_matches('"') => Err(failed()),
+        // "If there's no current object version with the same name, or if the current object version is a delete marker,
+        // the operation fails with a 404 Not Found error."
+        None if !wanted.is_empty() => Err(no_such_key()),
+        _ => Ok(()),
+    }
 }
 
 /// Puts a version on top of a key's others; a version called `null` takes the place of the last such.
@@ -55,11 +81,17 @@ fn add_version(
 fn content(call: &Call<'_>) -> Outcome<Content> {
     let header = |name: &str| Some(call.request.header(name)).filter(|value| !value.is_empty()).map(str::to_owned);
     let body = call.request.content();
+    let metadata = call.request.headers_after("x-amz-meta-");
+    if metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > METADATA {
+        let message = "Your metadata headers exceed the maximum allowed metadata size";
+        return Err(Refusal::new(400, "MetadataTooLarge", message));
+    }
     Ok(Content {
         etag: etag(&body),
         body,
         content_type: header("content-type").unwrap_or_else(|| "binary/octet-stream".to_owned()),
         cache_control: header("cache-control"),
+        metadata,
         tags: tags(call.request.header("x-amz-tagging"))?,
     })
 }
@@ -99,6 +131,9 @@ pub fn get(world: &mut World, call: &Call<'_>) -> Outcome<Answer> {
         .with("last-modified", modified);
     if let Some(cache) = &content.cache_control {
         answer = answer.with("cache-control", cache);
+    }
+    for (name, value) in &content.metadata {
+        answer = answer.with(format!("x-amz-meta-{name}"), value);
     }
     if !content.tags.is_empty() {
         answer = answer.with("x-amz-tagging-count", content.tags.len().to_string());

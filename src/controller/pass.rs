@@ -96,6 +96,22 @@ pub struct Recent {
     settling: Settling,
     /// When there was last something that reads may not show.
     at: tokio::time::Instant,
+    /// `status.lastChangedTime` as this process has set it: what it tells of is in `settling`.
+    own_change: Option<String>,
+}
+
+impl Recent {
+    fn new() -> Self {
+        Self { settling: Settling::default(), at: tokio::time::Instant::now(), own_change: None }
+    }
+}
+
+/// When something was last changed in AWS, if a process did that before this one began. A time in a status has whole seconds:
+/// the change was made within the second that follows it.
+fn changed_before(changed: &str, began: Timestamp) -> Option<Timestamp> {
+    let changed: Timestamp = changed.parse().ok()?;
+    let changed = (changed <= began).then(|| changed.checked_add(Duration::from_secs(1)).ok()).flatten()?;
+    Some(changed.min(began))
 }
 
 /// What a pass is made under.
@@ -117,11 +133,13 @@ impl Shared {
         let mut all = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.get_mut(&full_name(identity)).map(|recent| {
             recent.settling.expire(now, self.settle_time);
-            recent.settling.clone()
+            (recent.settling.clone(), recent.own_change.clone())
         });
         drop(all);
-        let mut settling = known.unwrap_or_default();
-        if let Some(at) = self.changed_before(identity, now) {
+        let (mut settling, own_change) = known.unwrap_or_default();
+        let changed = identity.status.as_ref().and_then(|status| status.last_changed_time.clone());
+        let of_another = changed.filter(|changed| own_change.as_ref() != Some(changed));
+        if let Some(at) = of_another.and_then(|changed| changed_before(&changed, self.began(now))) {
             settling.changed_unknown(at);
             settling.expire(now, self.settle_time);
         }
@@ -132,15 +150,6 @@ impl Shared {
     pub fn began(&self, now: Timestamp) -> Timestamp {
         let age = jiff::SignedDuration::try_from(self.begun.elapsed()).unwrap_or(jiff::SignedDuration::MAX);
         now.checked_sub(age).unwrap_or(Timestamp::MIN)
-    }
-
-    /// When another replica, or this one before a restart, last changed something in AWS.
-    fn changed_before(&self, identity: &ClusterIdentity, now: Timestamp) -> Option<Timestamp> {
-        let changed: Timestamp = identity.status.as_ref()?.last_changed_time.as_ref()?.parse().ok()?;
-        let began = self.began(now);
-        // The status has whole seconds: the change was made within the one that follows, and before this replica began.
-        let changed = (changed <= began).then(|| changed.checked_add(Duration::from_secs(1)).ok()).flatten()?;
-        Some(changed.min(began))
     }
 
     /// When there was last something of a ClusterIdentity that reads may not show, if that is not long ago.
@@ -154,7 +163,8 @@ impl Shared {
         let (settling, name) = (evidence.settling(now), full_name(identity));
         let mut all = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if !settling.is_empty() {
-            all.insert(name, Recent { settling, at: tokio::time::Instant::now() });
+            let recent = all.entry(name).or_insert_with(Recent::new);
+            (recent.settling, recent.at) = (settling, tokio::time::Instant::now());
         } else if let Some(recent) = all.get_mut(&name) {
             recent.settling = settling;
         }
@@ -162,11 +172,20 @@ impl Shared {
         all.retain(|_, recent| !recent.settling.is_empty() || recent.at.elapsed() < self.settle_time + REMEMBERED);
     }
 
+    /// Notes that this process sets `status.lastChangedTime`. Where the time stays the same, an earlier process changed
+    /// something within the same second, and that is not known here.
+    fn remember_own_change(&self, identity: &ClusterIdentity, previous: Option<&str>, next: Option<&str>) {
+        if let Some(next) = next.filter(|next| previous != Some(next)) {
+            let mut all = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(full_name(identity)).or_insert_with(Recent::new).own_change = Some(next.to_owned());
+        }
+    }
+
     /// Notes that a pass was given up: nobody knows what it made.
     pub fn remember_given_up(&self, identity: &ClusterIdentity) {
         let at = tokio::time::Instant::now();
         let mut all = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = all.entry(full_name(identity)).or_insert_with(|| Recent { settling: Settling::default(), at });
+        let recent = all.entry(full_name(identity)).or_insert_with(Recent::new);
         recent.settling.may_have_made(Timestamp::now());
         recent.settling.changed_unknown(Timestamp::now());
         recent.at = at;
@@ -280,6 +299,7 @@ async fn report(
     let next = status::after_pass(&previous, generation, desired, evidence, &states, &outcome, now);
     let untold = terms.followed && matches!(outcome, Outcome::Changed { .. });
     let of_requests = tell_requests(shared, requests, &states, evidence.plan(), &live, (now, untold)).await;
+    shared.remember_own_change(identity, previous.last_changed_time.as_deref(), next.last_changed_time.as_deref());
     let told = shared.publisher.identity(identity, &previous, &next, evidence).await;
     shared.tell_consents(identity, desired, evidence).await;
     let judged = Box::pin(checks::tell(shared, identity, desired, evidence, checks, live, now)).await;

@@ -22,6 +22,7 @@ use crate::aws::{Access, Session};
 use crate::desired;
 use crate::desired::consent::Consents;
 use crate::kubernetes::finalizer::TEARDOWN;
+use crate::plan::teardown::is_held_by_use;
 use crate::plan::{Prior, teardown};
 
 /// Whether deleting the object is to take what it owns along.
@@ -37,6 +38,11 @@ pub async fn keep_finalizer(shared: &Shared, identity: &ClusterIdentity) -> Resu
         (false, true) => TEARDOWN.take_back(&shared.client, identity).await,
         _ => Ok(()),
     }
+}
+
+/// Whether something was taken away already.
+fn has_begun(identity: &ClusterIdentity) -> bool {
+    identity.status.as_ref().is_some_and(|status| status.teardown_time.is_some())
 }
 
 /// Makes a pass over a ClusterIdentity that is being deleted and carries the finalizer.
@@ -65,11 +71,16 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms
                 (Outcome::Verified, None) => {
                     let_go(shared, identity, "nothing that carries the cluster's mark is left", now).await
                 }
-                // What is in use is not taken away, and goes on being served.
-                (Outcome::Blocked("InUse"), _) => {
+                // What is in use, or may be, is not taken away, and goes on being served.
+                _ if is_held_by_use(evidence.plan(), has_begun(identity)) => {
                     let interrupted = shared.health.interrupted();
-                    let ended = super::pass::serve(shared, identity, interrupted, terms).await?;
-                    tell_in_use(shared, identity, &evidence, ended, now).await
+                    let blind = shared.health.blind();
+                    let ended = if blind.is_empty() {
+                        super::pass::serve(shared, identity, interrupted, terms).await?
+                    } else {
+                        Box::pin(super::unseen::pass(shared, identity, &blind, now)).await?
+                    };
+                    tell_in_use(shared, identity, &evidence, (outcome, ended), now).await
                 }
                 (Outcome::Verified, Some(wait)) => {
                     let message = "nothing is left to be seen; looked at again soon, because AWS's reads may not show yet what was made";
@@ -92,7 +103,7 @@ async fn look_and_act(
     let name = full_name(identity);
     let owners = shared.owners_of(identity).ok_or_else(|| Outcome::WatchLost(super::owners::not_seen()))?;
     let (account, consents) = (&session.account.id, Consents::of(identity.annotations()));
-    let begun = identity.status.as_ref().is_some_and(|status| status.teardown_time.is_some());
+    let begun = has_begun(identity);
     let mut doomed =
         desired::teardown(&name, &identity.spec, account, owners, &consents, now).map_err(Outcome::Refused)?;
     // What is half gone is not put back because the other half cannot be told to be unused any more.
@@ -123,7 +134,10 @@ async fn tell(
     evidence: &Evidence,
     now: Timestamp,
 ) -> Result<Ended, kube::Error> {
-    let previous = identity.status.clone().unwrap_or_default();
+    // That the deletion has begun was noted since the object was read.
+    let mut identity = identity.clone();
+    shared.publisher.freshen(&mut identity);
+    let (previous, identity) = (identity.status.clone().unwrap_or_default(), &identity);
     let next = status::during_teardown(&previous, identity.metadata.generation, evidence, &outcome, now);
     shared.publisher.identity(identity, &previous, &next, evidence).await?;
     if evidence.plan().waits_for_a_watch() {
@@ -146,17 +160,16 @@ async fn tell_in_use(
     shared: &Arc<Shared>,
     identity: &ClusterIdentity,
     evidence: &Evidence,
-    ended: Ended,
+    (outcome, ended): (Outcome, Ended),
     now: Timestamp,
 ) -> Result<Ended, kube::Error> {
     let mut identity = identity.clone();
     shared.publisher.freshen(&mut identity);
     let previous = identity.status.clone().unwrap_or_default();
     let message = status::summarise(&status::problems(evidence, &[]));
-    let next = status::held_while_in_use(&previous, identity.metadata.generation, &message, now);
+    let next = status::held_while_in_use(&previous, identity.metadata.generation, &outcome, &message, now);
     shared.publisher.identity_refused(&identity, &previous, &next).await?;
     // A role is used no more at some time, and nothing tells when.
-    let outcome = Outcome::Blocked("InUse");
     Ok(Ended { ready: status::ready(&next), outcome, ..ended })
 }
 

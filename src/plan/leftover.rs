@@ -31,6 +31,10 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, observed: &Observed)
         draft.plan.orphans.extend(secrets.iter().map(|secret| format!("secret/{}", secret.key)));
         take_all_grants_back(draft, desired, &roles);
     }
+    if draft.restored.is_some() {
+        // What shows that the status was restored goes on showing it until nothing that waits to be deleted shows it any more.
+        draft.plan.youngest = None;
+    }
     put_back(draft, desired, observed);
 }
 

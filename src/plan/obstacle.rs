@@ -44,12 +44,14 @@ pub enum Obstacle {
         wanted: String,
     },
     /// A foreign Secret.
-    #[error("Secret {secret} {problem}: it is left alone; remove it or give the request another secretRef")]
+    #[error("Secret {secret} {problem}: it is left alone; {remedy}")]
     ForeignSecret {
         /// The Secret.
         secret: String,
         /// What makes it foreign.
         problem: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// Another issuer is in force than the one that is wanted.
     #[error("{0}")]

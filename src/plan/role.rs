@@ -77,8 +77,11 @@ fn compare_present(draft: &mut Draft, of: &Comparison<'_>, found: &ObservedRole)
         draft.update(subject, Change::TagRole { role: wanted.name.clone(), tags }, vec![difference]);
     }
     mark::of_role(draft, subject, wanted, &found.tags);
-    compare_boundary(draft, of, found);
     compare_policies(draft, of, found, licence);
+    // What first contact leaves on a role is not taken away by a boundary either.
+    if licence != Licence::FirstContact || !draft.is_obstructed(subject) {
+        compare_boundary(draft, of, found);
+    }
     compare_attributes(draft, subject, wanted, found);
 }
 
@@ -140,6 +143,13 @@ fn compare_trust(draft: &mut Draft, of: &Comparison<'_>, found: &ObservedRole, l
         let what = format!("role {}", wanted.name);
         return draft.obstruct(subject, Obstacle::WouldNarrow { what, loses, consent: consent() });
     }
+    // A trust policy follows the provider's audiences, and these may not be narrowed.
+    let is_narrowing = |(part, obstacle): &(Subject, Obstacle)| {
+        *part == Subject::Provider && matches!(obstacle, Obstacle::WouldDeny { .. } | Obstacle::WouldNarrow { .. })
+    };
+    if draft.plan.obstacles.iter().any(is_narrowing) {
+        return draft.obstruct(subject, Obstacle::WaitsFor("the OIDC provider"));
+    }
     if let Some(loses) = narrowing::shut_out(&found.trust, of.wanted, &trust, provider)
         && !draft.is_narrowed_by_consent(&wanted.name, &loses)
     {
@@ -191,7 +201,9 @@ fn compare_boundary(draft: &mut Draft, of: &Comparison<'_>, found: &ObservedRole
         None => Some("nobody has read the boundary".to_owned()),
         Some(document) => narrowing::denied_by_boundary(of.wanted, document, boundary),
     };
-    if let Some(loses) = loses.filter(|loses| !draft.is_narrowed_by_consent(&wanted.name, loses)) {
+    // What nobody has read takes away nobody knows what: no consent is for that.
+    let is_read = of.observed.boundaries.get(boundary).is_some_and(|document| document.known().is_ok());
+    if let Some(loses) = loses.filter(|loses| !is_read || !draft.is_narrowed_by_consent(&wanted.name, loses)) {
         let change = format!("the permissions boundary {boundary}");
         let (what, consent) = (format!("role {}", wanted.name), wanted.name.clone());
         return draft.obstruct(subject, Obstacle::WouldDeny { change, what, loses, consent });

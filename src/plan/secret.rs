@@ -119,7 +119,8 @@ fn foreign(
     found: &ObservedSecret,
     same: bool,
 ) -> Option<Obstacle> {
-    let obstacle = |problem| Some(Obstacle::ForeignSecret { secret: wanted.key.to_string(), problem });
+    let told = |problem, remedy| Some(Obstacle::ForeignSecret { secret: wanted.key.to_string(), problem, remedy });
+    let obstacle = |problem| told(problem, "remove it or give the request another secretRef");
     let holder = draft.frame.owners.holder(found.mark.as_deref());
     if !draft.observes() && !matches!(holder, Holder::Own | Holder::Former | Holder::Nobody) {
         let mark = found.mark.clone().unwrap_or_default();
@@ -145,10 +146,9 @@ fn foreign(
     let names_another = found.role_arn.as_deref().filter(|arn| !same && *arn != line(wanted, ROLE));
     let is_newcomer = holder != Holder::Own && !draft.was_ours(subject);
     if let Some(arn) = names_another.filter(|_| found.ours && is_newcomer && !found.has_access_key) {
-        return obstacle(format!(
-            "names the role {arn} in place of {}, and this ClusterIdentity never wrote it (is spec.infraName right?)",
-            line(wanted, ROLE)
-        ));
+        let problem =
+            format!("names the role {arn} in place of {}, and this ClusterIdentity never wrote it", line(wanted, ROLE));
+        return told(problem, WRONG_NAME);
     }
     // What ccoctl wrote carries no mark, but says the same.
     let adoptable = draft.frame.adopt && found.role_arn.as_deref() == Some(line(wanted, ROLE));
@@ -158,6 +158,8 @@ fn foreign(
     obstacle("was written by someone else and says something else".into())
 }
 
+/// What to do about a Secret that names a role of another infraName, as it seems.
+const WRONG_NAME: &str = "if the cluster runs with that role, spec.infraName is wrong: delete this ClusterIdentity with deletionPolicy: Retain and make it with the right one; delete the Secret only if nothing uses it";
 /// The setting of a profile that names the role.
 const ROLE: &str = "role_arn = ";
 

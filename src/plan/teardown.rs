@@ -14,8 +14,8 @@ use crate::observed::{
 };
 
 /// Plans a teardown: Secrets and roles, then the provider, then the documents, then the bucket. What stands before a
-/// part holds all that comes after it: an issuer is not taken away under a role that is still there. What is in use holds
-/// everything, unless that was confirmed.
+/// part holds all that comes after it: an issuer is not taken away under a role that is still there. What is in use, and what
+/// could not be read so that it may be, holds everything, unless that was confirmed.
 pub fn teardown(teardown: &Teardown, observed: &ObservedTeardown, secrets: &[LeftoverSecret], prior: &Prior) -> Plan {
     let frame = Frame {
         owner_tag: &teardown.owner_tag,
@@ -30,13 +30,20 @@ pub fn teardown(teardown: &Teardown, observed: &ObservedTeardown, secrets: &[Lef
         return draft.finish(Verification::NotYet, None);
     }
     let roles = own_roles(&mut draft, observed);
-    if !teardown.confirmed
-        && let Some(used) = why_in_use(teardown, observed, &roles, prior)
-    {
-        draft.obstruct(&Subject::Leftovers, Obstacle::InUse(used, teardown.infra_name().to_owned()));
-        return draft.finish(Verification::NotYet, None);
+    let secrets = own_secrets(teardown, secrets);
+    if !teardown.confirmed {
+        match use_of_what_goes(teardown, observed, &roles, &secrets, prior) {
+            UseOfWhatGoes::InUse(used) => {
+                draft.obstruct(&Subject::Leftovers, Obstacle::InUse(used, teardown.infra_name().to_owned()));
+            }
+            UseOfWhatGoes::Unread(fault) => draft.obstruct(&Subject::Leftovers, Obstacle::Unreadable(fault)),
+            UseOfWhatGoes::Unused => {}
+        }
+        if draft.is_held() {
+            return draft.finish(Verification::NotYet, None);
+        }
     }
-    for secret in own_secrets(teardown, secrets) {
+    for secret in secrets {
         delete_secret(&mut draft, secret);
     }
     for role in &roles {
@@ -46,6 +53,13 @@ pub fn teardown(teardown: &Teardown, observed: &ObservedTeardown, secrets: &[Lef
     provider(&mut draft, teardown, &observed.provider, hides_a_role);
     bucket(&mut draft, teardown, &observed.bucket, hides_a_role);
     draft.finish(Verification::NotYet, None)
+}
+
+/// Whether a teardown takes nothing away, because what it would take away is in use or may be. One that has begun is not held by
+/// that: what is half gone serves nobody.
+pub fn is_held_by_use(plan: &Plan, has_begun: bool) -> bool {
+    let by_use = matches!(plan.obstacle(&Subject::Leftovers), Some(Obstacle::InUse(..) | Obstacle::Unreadable(_)));
+    by_use && !has_begun && plan.steps.is_empty()
 }
 
 /// The Secrets that carry the ClusterIdentity's own mark, where Rolecall may write.
@@ -77,27 +91,54 @@ fn own_roles<'a>(draft: &mut Draft, observed: &'a ObservedTeardown) -> Vec<&'a L
     own
 }
 
-/// Why the deletion would take away what is in use: a role that was used, or a role that stays and trusts the issuer that goes.
-fn why_in_use(teardown: &Teardown, observed: &ObservedTeardown, roles: &[&Leftover], prior: &Prior) -> Option<String> {
+/// Whether what a deletion takes away is in use.
+enum UseOfWhatGoes {
+    /// It is not.
+    Unused,
+    /// It is: which role, and how that shows.
+    InUse(String),
+    /// It may be: that could not be read.
+    Unread(Fault),
+}
+
+/// Whether a deletion would take away what is in use: a role that was used, the Secret of such a role that stays because it does not
+/// carry the mark, or the issuer that a role trusts that stays.
+fn use_of_what_goes(
+    teardown: &Teardown,
+    observed: &ObservedTeardown,
+    roles: &[&Leftover],
+    secrets: &[&LeftoverSecret],
+    prior: &Prior,
+) -> UseOfWhatGoes {
     let rules = teardown.deletion;
-    let mut used = roles.iter().filter_map(|role| {
+    let others = observed.roles.known().into_iter().flatten().filter_map(|role| role.known().ok());
+    let unmarked = others.filter(|role| teardown.owners.holder_by_tags(&role.tags) == Holder::Nobody);
+    let of_secrets = unmarked.filter(|_| !secrets.is_empty());
+    let mut used = roles.iter().copied().chain(of_secrets).filter_map(|role| {
         let use_of = (role.created, role.last_used.as_ref());
         in_use(&role.name, use_of, observed.account_use.any, rules.in_use_window, teardown.now)
     });
     if let Some(used) = used.next() {
-        return Some(used);
+        return UseOfWhatGoes::InUse(used);
     }
     let is_own = |tags| teardown.owners.holder_by_tags(tags) == Holder::Own;
     let provider_goes = matches!(observed.provider.known(), Ok(Some(provider)) if is_own(&provider.tags));
     let bucket_goes = matches!(observed.bucket.known(), Ok(Some(bucket)) if is_own(&bucket.tags));
     if !provider_goes && !bucket_goes {
-        return None;
+        return UseOfWhatGoes::Unused;
     }
-    let trusting = observed.account_use.trusting.known().ok()?;
+    let trusting = match observed.account_use.trusting.known() {
+        Ok(trusting) => trusting,
+        Err(fault) => return UseOfWhatGoes::Unread(fault.clone()),
+    };
     // What was deleted a moment ago may be shown by one read and not by another.
     let goes = |name: &str| roles.iter().any(|role| role.name == name) || prior.settling.has_deleted(name);
-    let stays = trusting.iter().find(|name| !goes(name))?;
-    Some(format!("role {stays} is not deleted with the ClusterIdentity and trusts its OIDC provider"))
+    match trusting.iter().find(|name| !goes(name)) {
+        Some(stays) => UseOfWhatGoes::InUse(format!(
+            "role {stays} is not deleted with the ClusterIdentity and trusts its OIDC provider"
+        )),
+        None => UseOfWhatGoes::Unused,
+    }
 }
 
 /// What may have been made and is not seen.

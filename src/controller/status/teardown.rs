@@ -30,17 +30,22 @@ pub fn during_teardown(
     status
 }
 
-/// The status of a ClusterIdentity that is served as ever, because its deletion would take away what is in use.
+/// The status of a ClusterIdentity that is served as ever, because its deletion would take away what is in use or may be.
 pub fn held_while_in_use(
     previous: &ClusterIdentityStatus,
     generation: Option<i64>,
+    outcome: &Outcome,
     message: &str,
     now: Timestamp,
 ) -> ClusterIdentityStatus {
     let mut conditions = Conditions::over(&previous.conditions, generation, now);
-    let says = || Says { status: Some(false), reason: "InUse", message: message.to_owned() };
-    conditions.set(types::READY, says());
-    conditions.set(types::STALLED, Says { status: Some(true), ..says() });
+    // What is in use says itself what to do.
+    let (reason, message) = match outcome {
+        Outcome::Blocked(reason) => (*reason, message.to_owned()),
+        _ => (DELETING, in_the_way(message)),
+    };
+    conditions.set(types::READY, Says { status: Some(false), reason, message: message.clone() });
+    progress(&mut conditions, outcome, &message);
     let told = [types::READY, types::STALLED, types::RECONCILING];
     let others = previous.conditions.iter().filter(|condition| !told.contains(&condition.type_.as_str()));
     conditions.out.extend(others.cloned());
@@ -83,6 +88,14 @@ fn torn(
     let mut conditions = Conditions::over(&previous.conditions, generation, now);
     conditions.set(types::READY, Says { status: Some(false), reason: DELETING, message: message.to_owned() });
     progress(&mut conditions, outcome, message);
+    if previous.teardown_time.is_none() {
+        // Nothing is gone yet, and it may be served again: what is remembered for that stays.
+        return ClusterIdentityStatus {
+            observed_generation: generation,
+            conditions: conditions.out,
+            ..previous.clone()
+        };
+    }
     ClusterIdentityStatus {
         observed_generation: generation,
         issuer_url: previous.issuer_url.clone(),

@@ -255,8 +255,23 @@ fn a_boundary_that_would_deny_is_not_set() {
     assert!(nothing.steps.is_empty() && reasons(&nothing).contains("WouldDeny"), "{:?}", nothing.obstacles);
     let all = with(json!({"Effect": "Allow", "Action": "*", "Resource": "*"}));
     assert_eq!(names(&all), ["PutBoundary"; 7]);
-    let unread = plan(&desired, &perfect(&desired), &Prior::default());
-    assert!(unread.steps.is_empty(), "what nobody has read is not set");
+    // What nobody has read is not set, whatever was consented to.
+    let mut inputs = inputs(spec(&json!({"roles": {"permissionsBoundaryARN": arn}})));
+    let roles: Vec<String> = desired.wanted().map(|(_, wanted)| wanted.role.name.clone()).collect();
+    inputs.consents = Consents::of(&BTreeMap::from([(crate::api::ALLOW_NARROWING.to_owned(), roles.join(","))]));
+    for desired in [&desired, &desire(&inputs).unwrap()] {
+        let unread = plan(desired, &perfect(desired), &Prior::default());
+        assert!(unread.steps.is_empty() && reasons(&unread).contains("WouldDeny"), "{:?}", unread.obstacles);
+    }
+    // Nor is it set where it would take away what first contact leaves.
+    let (_, wanted) = machine_api(&desired);
+    let mut observed = perfect(&desired);
+    let asked_for = wanted.role.permissions.document.clone();
+    observed.boundaries.insert(arn.to_owned(), Seen::Known(asked_for));
+    observed.roles.retain(|name, _| *name == wanted.role.name);
+    observed.roles.insert(wanted.role.name.clone(), Seen::Known(Some(wider(&desired, &wanted))));
+    let narrow = plan(&desired, &observed, &Prior::default());
+    assert!(reasons(&narrow).contains("WouldNarrow") && !names(&narrow).contains(&"PutBoundary"), "{:?}", narrow.steps);
 }
 
 #[test]
@@ -269,6 +284,15 @@ fn an_audience_that_the_spec_had_is_not_taken_away() {
     let prior = prior_of(BTreeMap::from([(Subject::Provider, before.issuer.provider.fingerprint())]));
     let held = plan(&desired, &perfect(&before), &prior);
     assert!(held.steps.is_empty() && reasons(&held).contains("WouldDeny"), "{:?}", held.obstacles);
+    // Nor by the roles, whose trust policies follow the provider's audiences.
+    let bound = |audiences: &[&str]| {
+        let issuer = json!({"audiences": audiences, "signingKeys": [{"secretRef": {"name": "signer", "key": "pub"}}]});
+        desire(&inputs(spec(&json!({"issuer": issuer, "roles": {"audienceCondition": true}})))).unwrap()
+    };
+    let (before, desired) = (bound(&["openshift", "sts.amazonaws.com"]), bound(&["openshift"]));
+    let prior = prior_of(plan(&before, &perfect(&before), &Prior::default()).fingerprints);
+    let held = plan(&desired, &perfect(&before), &prior);
+    assert!(held.steps.is_empty() && reasons(&held).contains("WaitsFor"), "{:?} {:?}", held.steps, held.obstacles);
 }
 
 #[test]
@@ -452,6 +476,8 @@ fn a_status_that_was_restored_deletes_nothing() {
         prior.newest_role = Some(time("2026-01-09T00:00:00Z"));
     });
     assert!(restored.steps.is_empty() && reasons(&restored).contains("StatusRestored"), "{:?}", restored.obstacles);
+    // What showed it shows it in the next reconcile too, whatever else is younger by then.
+    assert_eq!(restored.youngest, None);
 }
 
 #[test]

@@ -351,8 +351,28 @@ fn a_teardown_keeps_the_issuer_while_a_role_stays() {
     );
     assert!(names(&plan).contains(&"DeleteRole role/prod-eu-b".to_owned()));
     assert!(matches!(plan.obstacle(&Subject::Provider), Some(Obstacle::WaitsFor(_))));
-    observed.roles = Seen::Unknown(denied("iam:ListRoles"));
-    assert_eq!(names(&torn(&observed)), ["DeleteSecret secret/openshift-gone/s"]);
+}
+
+/// What was not read may be in use, and nothing says that it may go all the same.
+#[test]
+fn a_teardown_that_cannot_read_what_is_in_use_takes_nothing_away() {
+    let unread = |change: &dyn Fn(&mut ObservedTeardown)| {
+        let mut observed = all_there();
+        change(&mut observed);
+        let held = torn(&observed);
+        assert!(held.steps.is_empty(), "{:?}", names(&held));
+        assert!(matches!(held.obstacle(&Subject::Leftovers), Some(Obstacle::Unreadable(_))), "{:?}", held.obstacles);
+        assert!(crate::plan::teardown::is_held_by_use(&held, false));
+        let confirmed = Teardown { confirmed: true, ..doomed() };
+        teardown(&confirmed, &observed, &[left_secret("s")], &Prior::default())
+    };
+    let no_roles = unread(&|observed| observed.roles = Seen::Unknown(denied("iam:ListRoles")));
+    assert_eq!(names(&no_roles), ["DeleteSecret secret/openshift-gone/s"]);
+    unread(&|observed| {
+        let Seen::Known(roles) = &mut observed.roles else { unreachable!() };
+        roles[0] = Seen::Unknown(denied("iam:GetRole"));
+    });
+    unread(&|observed| observed.account_use.trusting = Seen::Unknown(denied("iam:ListRoles")));
 }
 
 #[test]

@@ -29,6 +29,7 @@ use rolecall::desired::secret::{IDENTITY_ANNOTATION, SecretKey};
 use rolecall::desired::{Desired, Inputs, RequestInput, desire, teardown as desired_teardown};
 use rolecall::kubernetes;
 use rolecall::observed::{Fault, Fetched, FetchedDocuments, LeftoverSecret, Leftovers, Observed, SecretState, Seen};
+use rolecall::plan::teardown::is_held_by_use;
 use rolecall::plan::{Obstacle, Prior, Settling, Subject, plan, teardown as plan_teardown};
 use tokio::time::Instant;
 
@@ -166,6 +167,8 @@ pub struct Operator {
     cluster: Option<(Cluster, Client)>,
     aws: Arc<Connection>,
     settling: Settling,
+    /// `status.lastChangedTime` as this process has set it; as the controller remembers it.
+    own_change: Option<String>,
     provisioned: provisioned::Known,
     /// The provider beside which the account was seen to have no other of the cluster.
     without_other_providers: Option<String>,
@@ -214,6 +217,7 @@ impl Operator {
             cluster: None,
             aws,
             settling: Settling::default(),
+            own_change: None,
             provisioned: provisioned::Known::new(),
             without_other_providers: None,
             begun: Instant::now(),
@@ -235,6 +239,9 @@ impl Operator {
                 let outcome = outcome(&evidence, &states);
                 let now = self.now();
                 let next = status::after_pass(&previous, GENERATION, &desired, &evidence, &states, &outcome, now);
+                if next.last_changed_time != previous.last_changed_time {
+                    self.own_change.clone_from(&next.last_changed_time);
+                }
                 let live = Live { roll_calls: Vec::new(), unread: None, surplus: BTreeMap::new() };
                 let mut requests = stored.status.requests.clone();
                 for state in &states {
@@ -264,12 +271,12 @@ impl Operator {
             Err(outcome) => self.without_plan(stored, outcome),
             Ok(evidence) => {
                 let outcome = outcome(&evidence, &[]);
-                if outcome == Outcome::Blocked("InUse") {
-                    // What is in use is not taken away, and goes on being served.
+                if is_held_by_use(evidence.plan(), stored.status.identity().teardown_time.is_some()) {
+                    // What is in use, or may be, is not taken away, and goes on being served.
                     let served = self.pass(stored).await;
                     let previous = served.status.identity();
                     let message = status::summarise(&status::problems(&evidence, &[]));
-                    let next = status::held_while_in_use(&previous, GENERATION, &message, self.now());
+                    let next = status::held_while_in_use(&previous, GENERATION, &outcome, &message, self.now());
                     let status = Status::new(next, served.status.requests);
                     let told = [told(&evidence), served.told].concat();
                     return Ended { outcome, status, told, ..served };
@@ -516,7 +523,8 @@ impl Operator {
         let now = self.now();
         self.settling.expire(now, SETTLE_TIME);
         let mut settling = self.settling.clone();
-        let changed = status.last_changed_time.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
+        let of_another = status.last_changed_time.as_ref().filter(|changed| self.own_change.as_ref() != Some(*changed));
+        let changed = of_another.and_then(|time| time.parse::<Timestamp>().ok());
         // The status has whole seconds.
         let changed = changed.filter(|changed| *changed <= self.began());
         if let Some(changed) = changed.and_then(|changed| changed.checked_add(Duration::from_secs(1)).ok()) {

@@ -6,7 +6,7 @@ use super::*;
 use crate::adoption::{Ccoctl, FIRST, SECOND, Signer};
 use crate::ended::{assert_nothing_left, await_gone, delete, finalizers, has_role};
 use crate::scene::request_yaml;
-use crate::support::ControllerManager;
+use crate::support::{ControllerManager, Fault, Kind};
 
 /// A cluster as ccoctl made it, with these components and this signing key.
 fn live(scene: &Scene, key: &str, requests: &[&str]) {
@@ -126,6 +126,28 @@ fn identity_deleted_by_name_is_held_while_in_use() {
     consent(&scene, "rolecall.dev/confirm-deletion", &scene.name);
     await_gone(&scene);
     assert_nothing_left(&scene, &["a", "b"]);
+}
+
+/// While roles cannot be listed, nobody knows whether what would go is used: nothing goes, and nothing is given up.
+#[test]
+fn identity_deleted_by_name_keeps_all_while_use_cannot_be_read() {
+    let (scene, kept) = ready_to_delete("gone-unread");
+    for op in ["iam:ListRoles", "iam:GetAccountAuthorizationDetails"] {
+        scene.proxy.inject(Fault::always(op, Kind::AccessDenied));
+    }
+    delete(&scene);
+    let message = await_unharmed(&scene, "Ready=False, Deleting", |object| not_ready(object, "Deleting"));
+    assert!(message.contains("iam:ListRoles") && message.contains("Retain"), "{message}");
+    scene.passes(3);
+    assert_nothing_removed(&scene);
+    kept.assert_there(&scene);
+    let object = scene.identity_object();
+    assert!(object["status"]["teardownTime"].is_null(), "no deletion has begun: {}", object["status"]);
+    // What is remembered is remembered still, and use holds as before.
+    assert!(!object["status"]["keys"].as_array().is_none_or(Vec::is_empty), "{}", object["status"]);
+    scene.proxy.clear_faults();
+    await_held_as_in_use(&scene, &kept);
+    kept.assert_there(&scene);
 }
 
 #[test]

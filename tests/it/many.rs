@@ -84,7 +84,7 @@ fn ended(scene: &Scene, logged: usize) -> Vec<String> {
 #[test]
 fn of_one_at_a_time_the_second_waits_for_the_first() {
     let mut scene = Scene::new("oneatatime");
-    let logged = one_hangs(&mut scene, &["--concurrency", "1", "--pass-timeout", "4"]);
+    let logged = one_hangs(&mut scene, &["--concurrency", "1", "--pass-timeout", "12"]);
     let ended = eventually(SOON, "the healing pass to end", || {
         let ended = ended(&scene, logged);
         if ended.iter().any(|name| name == "quick") { Ok(ended) } else { Err(format!("{ended:?}")) }

@@ -36,7 +36,7 @@ pub fn teardown(teardown: &Teardown, observed: &ObservedTeardown, secrets: &[Lef
             UseOfWhatGoes::InUse(used) => {
                 draft.obstruct(&Subject::Leftovers, Obstacle::InUse(used, teardown.infra_name().to_owned()));
             }
-            UseOfWhatGoes::Unread(fault) => draft.obstruct(&Subject::Leftovers, Obstacle::Unreadable(fault)),
+            UseOfWhatGoes::Unread(of, fault) => draft.obstruct(&of, Obstacle::Unreadable(fault)),
             UseOfWhatGoes::Unused => {}
         }
         if draft.is_held() {
@@ -58,8 +58,8 @@ pub fn teardown(teardown: &Teardown, observed: &ObservedTeardown, secrets: &[Lef
 /// Whether a teardown takes nothing away, because what it would take away is in use or may be. One that has begun is not held by
 /// that: what is half gone serves nobody.
 pub fn is_held_by_use(plan: &Plan, has_begun: bool) -> bool {
-    let by_use = matches!(plan.obstacle(&Subject::Leftovers), Some(Obstacle::InUse(..) | Obstacle::Unreadable(_)));
-    by_use && !has_begun && plan.steps.is_empty()
+    let is_of_use = |obstacle: &Obstacle| matches!(obstacle, Obstacle::InUse(..) | Obstacle::Unreadable(_));
+    !has_begun && plan.steps.is_empty() && plan.obstacles.iter().any(|(_, obstacle)| is_of_use(obstacle))
 }
 
 /// The Secrets that carry the ClusterIdentity's own mark, where Rolecall may write.
@@ -97,8 +97,8 @@ enum UseOfWhatGoes {
     Unused,
     /// It is: which role, and how that shows.
     InUse(String),
-    /// It may be: that could not be read.
-    Unread(Fault),
+    /// It may be: this could not be read.
+    Unread(Subject, Fault),
 }
 
 /// Whether a deletion would take away what is in use: a role that was used, the Secret of such a role that stays because it does not
@@ -122,14 +122,21 @@ fn use_of_what_goes(
         return UseOfWhatGoes::InUse(used);
     }
     let is_own = |tags| teardown.owners.holder_by_tags(tags) == Holder::Own;
-    let provider_goes = matches!(observed.provider.known(), Ok(Some(provider)) if is_own(&provider.tags));
-    let bucket_goes = matches!(observed.bucket.known(), Ok(Some(bucket)) if is_own(&bucket.tags));
+    let provider_goes = match observed.provider.known() {
+        Ok(found) => found.as_ref().is_some_and(|provider| is_own(&provider.tags)),
+        Err(fault) => return UseOfWhatGoes::Unread(Subject::Provider, fault.clone()),
+    };
+    let bucket_goes = match observed.bucket.known() {
+        Ok(found) => found.as_ref().is_some_and(|bucket| is_own(&bucket.tags)),
+        Err(fault) if is_bucket_of_others(fault, prior) => false,
+        Err(fault) => return UseOfWhatGoes::Unread(Subject::Bucket, fault.clone()),
+    };
     if !provider_goes && !bucket_goes {
         return UseOfWhatGoes::Unused;
     }
     let trusting = match observed.account_use.trusting.known() {
         Ok(trusting) => trusting,
-        Err(fault) => return UseOfWhatGoes::Unread(fault.clone()),
+        Err(fault) => return UseOfWhatGoes::Unread(Subject::Leftovers, fault.clone()),
     };
     // What was deleted a moment ago may be shown by one read and not by another.
     let goes = |name: &str| roles.iter().any(|role| role.name == name) || prior.settling.has_deleted(name);
@@ -139,6 +146,11 @@ fn use_of_what_goes(
         )),
         None => UseOfWhatGoes::Unused,
     }
+}
+
+/// Whether a bucket that may not be looked at is another account's or region's: it was never seen to be ours.
+fn is_bucket_of_others(fault: &Fault, prior: &Prior) -> bool {
+    matches!(fault.class, FaultClass::Denied | FaultClass::Elsewhere) && !prior.verified.contains_key(&Subject::Bucket)
 }
 
 /// What may have been made and is not seen.
@@ -183,9 +195,7 @@ fn is_half_made(draft: &Draft, teardown: &Teardown, bucket: &DoomedBucket) -> bo
 fn bucket(draft: &mut Draft, teardown: &Teardown, found: &Seen<Option<DoomedBucket>>, hides_a_role: bool) {
     let (subject, name) = (Subject::Bucket, &teardown.issuer.bucket.name);
     match found.known() {
-        // A bucket that was never seen to be ours, and that we may not look at, is another account's or region's.
-        Err(Fault { class: FaultClass::Denied | FaultClass::Elsewhere, .. })
-            if !draft.prior.verified.contains_key(&subject) => {}
+        Err(fault) if is_bucket_of_others(fault, draft.prior) => {}
         Err(fault) => draft.obstruct(&subject, Obstacle::Unreadable(fault.clone())),
         Ok(None) => {}
         // What does not carry our mark is not ours, unless we were about to make it and came no further.

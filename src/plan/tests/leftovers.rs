@@ -356,23 +356,26 @@ fn a_teardown_keeps_the_issuer_while_a_role_stays() {
 /// What was not read may be in use, and nothing says that it may go all the same.
 #[test]
 fn a_teardown_that_cannot_read_what_is_in_use_takes_nothing_away() {
-    let unread = |change: &dyn Fn(&mut ObservedTeardown)| {
+    let unread = |of: Subject, change: &dyn Fn(&mut ObservedTeardown)| {
         let mut observed = all_there();
         change(&mut observed);
         let held = torn(&observed);
         assert!(held.steps.is_empty(), "{:?}", names(&held));
-        assert!(matches!(held.obstacle(&Subject::Leftovers), Some(Obstacle::Unreadable(_))), "{:?}", held.obstacles);
+        assert!(matches!(held.obstacle(&of), Some(Obstacle::Unreadable(_))), "{:?}", held.obstacles);
         assert!(crate::plan::teardown::is_held_by_use(&held, false));
         let confirmed = Teardown { confirmed: true, ..doomed() };
         teardown(&confirmed, &observed, &[left_secret("s")], &Prior::default())
     };
-    let no_roles = unread(&|observed| observed.roles = Seen::Unknown(denied("iam:ListRoles")));
+    let no_roles = unread(Subject::Leftovers, &|observed| observed.roles = Seen::Unknown(denied("iam:ListRoles")));
     assert_eq!(names(&no_roles), ["DeleteSecret secret/openshift-gone/s"]);
-    unread(&|observed| {
+    unread(Subject::Leftovers, &|observed| {
         let Seen::Known(roles) = &mut observed.roles else { unreachable!() };
         roles[0] = Seen::Unknown(denied("iam:GetRole"));
     });
-    unread(&|observed| observed.account_use.trusting = Seen::Unknown(denied("iam:ListRoles")));
+    unread(Subject::Leftovers, &|observed| observed.account_use.trusting = Seen::Unknown(denied("iam:ListRoles")));
+    unread(Subject::Provider, &|observed| observed.provider = Seen::Unknown(denied("iam:GetOpenIDConnectProvider")));
+    let throttled = Fault { class: FaultClass::Throttled, ..denied("s3:GetBucketTagging") };
+    unread(Subject::Bucket, &|observed| observed.bucket = Seen::Unknown(throttled.clone()));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use rolecall::aws::observe::{Extent, observe};
 use rolecall::aws::snapshot::Freshness;
 use rolecall::aws::{Access, Connection};
 use rolecall::desired::{Inputs, desire};
-use rolecall::observed::{Fetched, FetchedDocuments, Leftovers, Observed};
+use rolecall::observed::{Fetched, FetchedDocuments};
 use rolecall::plan::{Prior, Subject, plan};
 use tokio::time::Instant;
 
@@ -64,19 +64,7 @@ impl Work {
             fetched = Some(fetch(&self.model, &url).await);
         }
         let anonymous = if fetched.is_some() { 2 } else { 0 };
-        let observed = Observed {
-            bucket: aws.bucket,
-            provider: aws.provider,
-            other_providers: aws.other_providers,
-            boundaries: aws.boundaries,
-            account_use: aws.roles.account_use,
-            roles: aws.roles.wanted,
-            leftovers: Leftovers { roles: aws.roles.leftovers, secrets: Vec::new() },
-            secrets: std::collections::BTreeMap::new(),
-            fetched,
-            keys_unread: None,
-            throttled: false,
-        };
+        let observed = aws.with_fetched(&session, fetched);
         let plan = plan(&desired, &observed, &self.prior);
         let evidence = Box::pin(carry_out(&Targets { aws: &session, cluster: None, until: None }, plan)).await;
         self.remember(&evidence);

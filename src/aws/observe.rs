@@ -12,8 +12,8 @@ use crate::desired::issuer::{DesiredBucket, PublicAccessBlock};
 use crate::desired::owner::Holder;
 use crate::desired::{Desired, Teardown};
 use crate::observed::{
-    BucketState, Contents, DoomedBucket, Fault, FaultClass, Fetched, FetchedDocuments, ObservedBucket, ObservedObject,
-    ObservedProvider, ObservedTeardown, REVISION, ReadPolicy, Seen,
+    BucketState, Contents, DoomedBucket, Fault, FaultClass, Fetched, FetchedDocuments, Leftovers, Observed,
+    ObservedBucket, ObservedObject, ObservedProvider, ObservedTeardown, REVISION, ReadPolicy, Seen,
 };
 use crate::policy::Document;
 use aws_sdk_s3::types::BucketVersioningStatus;
@@ -42,6 +42,29 @@ impl ObservedAws {
     pub fn has_documents(&self) -> bool {
         let there = |object: &Seen<Option<ObservedObject>>| matches!(object, Seen::Known(Some(_)));
         matches!(&self.bucket, Seen::Known(BucketState::Present(bucket)) if there(&bucket.discovery) && there(&bucket.keys))
+    }
+
+    /// Whether the account was seen to have no other OIDC provider with the cluster's tag; not so where nobody has looked.
+    pub fn has_no_other_provider(&self, desired: &Desired) -> bool {
+        let is_of_cluster = |provider: &ObservedProvider| provider.tags.contains_key(&desired.owner_tag);
+        matches!(&self.other_providers, Some(Seen::Known(providers)) if !providers.iter().any(is_of_cluster))
+    }
+
+    /// All that a plan needs, with what was fetched anonymously; of the cluster nothing yet.
+    pub fn with_fetched(self, session: &Session, fetched: Option<FetchedDocuments>) -> Observed {
+        Observed {
+            bucket: self.bucket,
+            provider: self.provider,
+            other_providers: self.other_providers,
+            boundaries: self.boundaries,
+            account_use: self.roles.account_use,
+            roles: self.roles.wanted,
+            leftovers: Leftovers { roles: self.roles.leftovers, secrets: Vec::new() },
+            secrets: BTreeMap::new(),
+            fetched,
+            keys_unread: None,
+            throttled: session.account.is_held_back(),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::observe::found;
 use super::role_usage::{last_use, timestamp};
 use super::snapshot::{Freshness, ListedRole, RoleDetails, Snapshot};
 use super::{Account, Session};
-use crate::desired::owner::OWNER_MARK;
+use crate::desired::owner::mark_in;
 use crate::observed::{AccountUse, Fault, FaultClass, Leftover, ObservedRole, ReadPolicy, Seen, trusted_providers};
 use crate::policy::Document;
 
@@ -148,7 +148,7 @@ async fn leftovers(session: &Session, query: &RoleQuery<'_>, snapshot: &Snapshot
 
 /// Whether a role belongs to the cluster by its tags: by ccoctl's, or by the mark of the ClusterIdentity itself.
 fn belongs(tags: &BTreeMap<String, String>, query: &RoleQuery<'_>) -> bool {
-    tags.contains_key(query.owner_tag) || query.mark.is_some() && tags.get(OWNER_MARK).map(String::as_str) == query.mark
+    tags.contains_key(query.owner_tag) || query.mark.is_some() && mark_in(tags).map(String::as_str) == query.mark
 }
 
 fn leftover(role: &ListedRole, details: &RoleDetails, query: &RoleQuery<'_>) -> Option<Leftover> {

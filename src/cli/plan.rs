@@ -19,9 +19,9 @@ use crate::aws::snapshot::Freshness;
 use crate::aws::{Access, Connection, observe};
 use crate::desired::consent::Consents;
 use crate::desired::keys::{Held, KeySource};
-use crate::desired::owner::{OWNER_MARK, Owners};
+use crate::desired::owner::{Owners, mark_in};
 use crate::desired::{Desired, Inputs, desire};
-use crate::observed::{BucketState, Leftovers, Observed, Seen};
+use crate::observed::{BucketState, Observed, Seen};
 use crate::plan::{Prior, plan};
 use crate::release::inclusion::Inclusion;
 use crate::release::manifests::{Cloud, LARGEST_FILE, Manifest};
@@ -106,19 +106,7 @@ async fn show(
     let aws = Box::pin(observe::observe(&session, &desired, None, extent)).await;
     let fetched =
         if aws.has_documents() { Some(AnonymousReader::new().fetch(&desired.issuer.url).await) } else { None };
-    let observed = Observed {
-        bucket: aws.bucket,
-        provider: aws.provider,
-        other_providers: aws.other_providers,
-        boundaries: aws.boundaries,
-        account_use: aws.roles.account_use,
-        roles: aws.roles.wanted,
-        leftovers: Leftovers { roles: aws.roles.leftovers, secrets: Vec::new() },
-        secrets: BTreeMap::new(),
-        fetched,
-        keys_unread: None,
-        throttled: session.account.is_held_back(),
-    };
+    let observed = aws.with_fetched(&session, fetched);
     let plan = plan(&desired, &observed, &Prior::default());
     let marks = owner_marks(&desired, &observed);
     let report = PlanReport {
@@ -154,7 +142,7 @@ fn owner_marks(desired: &Desired, observed: &Observed) -> Vec<(String, String)> 
             tagged.push((format!("role/{name}"), &role.tags));
         }
     }
-    let mark = |(resource, tags): (String, &BTreeMap<String, String>)| Some((resource, tags.get(OWNER_MARK)?.clone()));
+    let mark = |(resource, tags): (String, &BTreeMap<String, String>)| Some((resource, mark_in(tags)?.clone()));
     tagged.into_iter().filter_map(mark).collect()
 }
 

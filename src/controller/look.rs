@@ -13,7 +13,7 @@ use crate::aws::snapshot::Freshness;
 use crate::desired::Desired;
 use crate::desired::secret::SecretKey;
 use crate::kubernetes;
-use crate::observed::{FaultClass, Leftovers, Observed, ObservedProvider, SecretState, Seen};
+use crate::observed::{FaultClass, Observed, SecretState, Seen};
 use crate::plan::{Prior, Subject};
 
 /// Reads all that a plan needs.
@@ -32,11 +32,7 @@ pub async fn observe_all(
         let fetched = if published { Some(shared.reader.fetch(url).await) } else { None };
         (Box::pin(observe(session, desired, fetched.as_ref(), extent)).await, fetched)
     };
-    let of_requests = desired.wanted().filter_map(|(_, wanted)| Some(wanted.secret.as_ref()?.key.clone()));
-    let of_refused = desired.kept().filter_map(|(_, has)| has.secret.clone());
-    let retained = desired.retained.iter().map(|kept| kept.secret.key.clone());
-    let keys: Vec<SecretKey> = of_requests.chain(of_refused).chain(retained).collect();
-    let secrets = stream::iter(keys)
+    let secrets = stream::iter(desired.secrets_to_read())
         .map(|key| async move {
             let seen = secret(shared, &key).await;
             (key, seen)
@@ -50,21 +46,14 @@ pub async fn observe_all(
     if fetched.is_none() && aws.has_documents() {
         fetched = Some(shared.reader.fetch(url).await);
     }
-    let leftovers = Leftovers { roles: aws.roles.leftovers, secrets: shared.stores.secrets_of(&desired.identity) };
-    shared.note_providers(desired, aws.other_providers.as_ref());
-    Observed {
-        bucket: aws.bucket,
-        provider: aws.provider,
-        other_providers: aws.other_providers,
-        boundaries: aws.boundaries,
-        account_use: aws.roles.account_use,
-        roles: aws.roles.wanted,
-        leftovers,
-        secrets,
-        fetched,
-        keys_unread: None,
-        throttled: session.account.is_held_back(),
+    if aws.has_no_other_provider(desired) {
+        let mut known = shared.without_other_providers.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(desired.identity.clone(), desired.issuer.provider.arn.clone());
     }
+    let mut observed = aws.with_fetched(session, fetched);
+    observed.leftovers.secrets = shared.stores.secrets_of(&desired.identity);
+    observed.secrets = secrets;
+    observed
 }
 
 async fn secret(shared: &Arc<Shared>, key: &SecretKey) -> Seen<SecretState> {
@@ -99,13 +88,5 @@ impl Shared {
         let known = self.without_other_providers.lock().unwrap_or_else(PoisonError::into_inner);
         prior.verified.get(&Subject::Discovery) != Some(&fingerprint)
             && known.get(&desired.identity) != Some(&desired.issuer.provider.arn)
-    }
-
-    fn note_providers(&self, desired: &Desired, found: Option<&Seen<Vec<ObservedProvider>>>) {
-        let Some(Seen::Known(providers)) = found else { return };
-        if !providers.iter().any(|provider| provider.tags.contains_key(&desired.owner_tag)) {
-            let mut known = self.without_other_providers.lock().unwrap_or_else(PoisonError::into_inner);
-            known.insert(desired.identity.clone(), desired.issuer.provider.arn.clone());
-        }
     }
 }

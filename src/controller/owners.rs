@@ -7,6 +7,7 @@ use kube::{Resource, ResourceExt};
 
 use super::gather::full_name;
 use super::pass::Shared;
+use super::watch_health::Watch;
 use crate::api::{ClusterIdentity, TAKE_OVER_FROM};
 use crate::desired::consent::Consents;
 use crate::desired::owner::{Owner, Owners};
@@ -42,7 +43,8 @@ impl Shared {
         Some(Owners {
             own: Some(own),
             others,
-            complete: self.owner_settings.all_namespaces,
+            // A watch that fails may not show one that exists.
+            complete: self.owner_settings.all_namespaces && !self.health.is_failing(Watch::ClusterIdentities),
             take_over_from: self.owner_settings.take_over_from.iter().cloned().chain(named).collect(),
         })
     }

@@ -106,14 +106,6 @@ impl Recent {
     }
 }
 
-/// When something was last changed in AWS, if a process did that before this one began. A time in a status has whole seconds:
-/// the change was made within the second that follows it.
-fn changed_before(changed: &str, began: Timestamp) -> Option<Timestamp> {
-    let changed: Timestamp = changed.parse().ok()?;
-    let changed = (changed <= began).then(|| changed.checked_add(Duration::from_secs(1)).ok()).flatten()?;
-    Some(changed.min(began))
-}
-
 /// What a pass is made under.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
@@ -139,8 +131,8 @@ impl Shared {
         let (mut settling, own_change) = known.unwrap_or_default();
         let changed = identity.status.as_ref().and_then(|status| status.last_changed_time.clone());
         let of_another = changed.filter(|changed| own_change.as_ref() != Some(changed));
-        if let Some(at) = of_another.and_then(|changed| changed_before(&changed, self.began(now))) {
-            settling.changed_unknown(at);
+        if let Some(changed) = of_another {
+            settling.changed_before(&changed, self.began(now));
             settling.expire(now, self.settle_time);
         }
         settling
@@ -245,6 +237,16 @@ const SHOWN_SOON: Duration = Duration::from_secs(1);
 
 /// Makes a pass and writes the statuses.
 pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms) -> Result<Ended, kube::Error> {
+    // Before anything is made that would have to be taken away again.
+    if !shared.read_only && shared.health.blind().is_empty() {
+        teardown::keep_finalizer(shared, identity).await?;
+    }
+    serve(shared, identity, terms).await
+}
+
+/// Makes true what a ClusterIdentity asks for, and writes the statuses: also of one that is being deleted, as long as that is held.
+/// While a watch is lost that verdicts rest on, it only says so.
+pub async fn serve(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms) -> Result<Ended, kube::Error> {
     let now = terms.now;
     // Before anything is taken from the stores: what a watch has missed may arrive while the pass goes on.
     let interrupted = shared.health.interrupted();
@@ -252,21 +254,6 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms
     if !blind.is_empty() {
         return Box::pin(unseen::pass(shared, identity, &blind, now)).await;
     }
-    // Before anything is made that would have to be taken away again.
-    if !shared.read_only {
-        teardown::keep_finalizer(shared, identity).await?;
-    }
-    serve(shared, identity, interrupted, terms).await
-}
-
-/// Makes true what a ClusterIdentity asks for, and writes the statuses: also of one that is being deleted, as long as that is held.
-pub async fn serve(
-    shared: &Arc<Shared>,
-    identity: &ClusterIdentity,
-    interrupted: Option<LostWatch>,
-    terms: Terms,
-) -> Result<Ended, kube::Error> {
-    let now = terms.now;
     let mut requests = gather::requests(&shared.stores, identity);
     requests.objects.values_mut().for_each(|request| shared.publisher.freshen(request));
     let checks = Box::pin(checks::gather(shared, identity)).await;
@@ -436,9 +423,8 @@ pub async fn given_up(
     now: Timestamp,
 ) -> Result<Ended, kube::Error> {
     // What the pass noted before it made anything stays noted.
-    let mut identity = identity.clone();
-    shared.publisher.freshen(&mut identity);
-    let (previous, identity) = (identity.status.clone().unwrap_or_default(), &identity);
+    let identity = &shared.publisher.fresh(identity);
+    let previous = identity.status.clone().unwrap_or_default();
     let generation = identity.metadata.generation;
     let next = if matches!(outcome, Outcome::WatchLost(_)) {
         status::unseen(&previous, &outcome, message, now)

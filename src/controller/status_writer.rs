@@ -113,6 +113,13 @@ impl StatusWriter {
         self.undeclared.restore(object);
     }
 
+    /// A copy of an object with the status that was last written here.
+    pub fn fresh<K: Told + Clone>(&self, object: &K) -> K {
+        let mut object = object.clone();
+        self.freshen(&mut object);
+        object
+    }
+
     fn catch_up<K: Told>(&self, object: &mut K) {
         let (Some(uid), Some(stored)) = (object.uid(), version(object)) else { return };
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);

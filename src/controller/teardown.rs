@@ -73,13 +73,7 @@ pub async fn pass(shared: &Arc<Shared>, identity: &ClusterIdentity, terms: Terms
                 }
                 // What is in use, or may be, is not taken away, and goes on being served.
                 _ if is_held_by_use(evidence.plan(), has_begun(identity)) => {
-                    let interrupted = shared.health.interrupted();
-                    let blind = shared.health.blind();
-                    let ended = if blind.is_empty() {
-                        super::pass::serve(shared, identity, interrupted, terms).await?
-                    } else {
-                        Box::pin(super::unseen::pass(shared, identity, &blind, now)).await?
-                    };
+                    let ended = super::pass::serve(shared, identity, terms).await?;
                     tell_in_use(shared, identity, &evidence, (outcome, ended), now).await
                 }
                 (Outcome::Verified, Some(wait)) => {
@@ -135,9 +129,8 @@ async fn tell(
     now: Timestamp,
 ) -> Result<Ended, kube::Error> {
     // That the deletion has begun was noted since the object was read.
-    let mut identity = identity.clone();
-    shared.publisher.freshen(&mut identity);
-    let (previous, identity) = (identity.status.clone().unwrap_or_default(), &identity);
+    let identity = &shared.publisher.fresh(identity);
+    let previous = identity.status.clone().unwrap_or_default();
     let next = status::during_teardown(&previous, identity.metadata.generation, evidence, &outcome, now);
     shared.publisher.identity(identity, &previous, &next, evidence).await?;
     if evidence.plan().waits_for_a_watch() {
@@ -163,12 +156,11 @@ async fn tell_in_use(
     (outcome, ended): (Outcome, Ended),
     now: Timestamp,
 ) -> Result<Ended, kube::Error> {
-    let mut identity = identity.clone();
-    shared.publisher.freshen(&mut identity);
+    let identity = &shared.publisher.fresh(identity);
     let previous = identity.status.clone().unwrap_or_default();
     let message = status::summarise(&status::problems(evidence, &[]));
     let next = status::held_while_in_use(&previous, identity.metadata.generation, &outcome, &message, now);
-    shared.publisher.identity_refused(&identity, &previous, &next).await?;
+    shared.publisher.identity_refused(identity, &previous, &next).await?;
     // A role is used no more at some time, and nothing tells when.
     Ok(Ended { ready: status::ready(&next), outcome, ..ended })
 }

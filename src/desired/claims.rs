@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::pregrant::PreGrant;
 use super::request::{self, RequestId};
 use super::secret::SecretKey;
-use super::{Inputs, RequestInput, names};
+use super::{Desired, Inputs, RequestInput, names};
 
 /// What requests lay claim to, whether or not they are in order: none of it is left over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +35,16 @@ pub struct Provisioned {
     pub policy_hash: Option<String>,
     /// Fingerprint of the trust policy.
     pub trust_hash: Option<String>,
+}
+
+impl Desired {
+    /// The Secrets that a plan has to know: of requests, of what refused ones keep, and of roles that are kept.
+    pub fn secrets_to_read(&self) -> BTreeSet<SecretKey> {
+        let of_requests = self.wanted().filter_map(|(_, wanted)| wanted.secret.as_ref()).map(|secret| &secret.key);
+        let of_refused = self.kept().filter_map(|(_, has)| has.secret.as_ref());
+        let retained = self.retained.iter().map(|kept| &kept.secret.key);
+        of_requests.chain(of_refused).chain(retained).cloned().collect()
+    }
 }
 
 /// A request that is refused keeps what it had; one that its release has removed does not, nor one that has gone over to an

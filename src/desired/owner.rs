@@ -49,6 +49,11 @@ pub fn secret_mark<'a>(mark: &'a str, key: &SecretKey) -> Option<&'a str> {
     (place == key.to_string()).then_some(owner)
 }
 
+/// The mark among tags. IAM compares keys without regard to case.
+pub fn mark_in(tags: &BTreeMap<String, String>) -> Option<&String> {
+    tags.iter().find(|(key, _)| key.eq_ignore_ascii_case(OWNER_MARK)).map(|(_, mark)| mark)
+}
+
 /// What a ClusterIdentity knows of owners.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owners {
@@ -110,9 +115,7 @@ impl Owners {
 
     /// Whose a resource with these tags is.
     pub fn holder_by_tags(&self, tags: &BTreeMap<String, String>) -> Holder {
-        // IAM compares keys without regard to case.
-        let mark = tags.iter().find(|(key, _)| key.eq_ignore_ascii_case(OWNER_MARK));
-        self.holder(mark.map(|(_, value)| value.as_str()))
+        self.holder(mark_in(tags).map(String::as_str))
     }
 
     /// The mark that resources are to carry.

@@ -12,7 +12,7 @@ use crate::api::REPLACE_ISSUER;
 use crate::desired::Desired;
 use crate::desired::issuer::without_scheme;
 use crate::desired::keys::{Number, named, published_entries};
-use crate::desired::owner::{Holder, OWNER_MARK};
+use crate::desired::owner::{Holder, mark_in};
 use crate::observed::usage::in_use;
 use crate::observed::{
     BucketState, Fault, FaultClass, Observed, ObservedBucket, ObservedProvider, ObservedRole, Seen, trusted_providers,
@@ -61,7 +61,7 @@ fn is_first_contact(draft: &Draft, desired: &Desired, observed: &Observed) -> bo
 
 /// Whether the bucket carries a mark: whoever set it has verified the issuer.
 fn is_marked(observed: &Observed) -> bool {
-    matches!(&observed.bucket, Seen::Known(BucketState::Present(bucket)) if bucket.tags.contains_key(OWNER_MARK))
+    matches!(&observed.bucket, Seen::Known(BucketState::Present(bucket)) if mark_in(&bucket.tags).is_some())
 }
 
 /// Whether the discovery document of this issuer was seen to be right.

@@ -10,7 +10,7 @@ use super::{Cause, Change, Difference, Field, Obstacle, Step, Subject};
 use crate::api::cluster_identity::DeletionPolicy;
 use crate::desired::Desired;
 use crate::desired::guardrails::is_among;
-use crate::desired::owner::{Holder, OWNER_MARK};
+use crate::desired::owner::{Holder, mark_in};
 use crate::desired::secret::SecretKey;
 use crate::observed::{FaultClass, Leftover, LeftoverSecret, Leftovers, Observed, SecretState, Seen};
 
@@ -187,7 +187,7 @@ fn components<'a>(
         // Without a management cluster nobody can tell whose mark it is.
         let is_own = match &owners.own {
             Some(_) => owners.holder_by_tags(&role.tags) == Holder::Own,
-            None => role.tags.contains_key(OWNER_MARK),
+            None => mark_in(&role.tags).is_some(),
         };
         if !is_own {
             unmarked.insert(role.name.to_ascii_lowercase());

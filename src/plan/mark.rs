@@ -6,7 +6,7 @@ use super::draft::Draft;
 use super::ownership::Licence;
 use super::{Change, Plan, Prior, Subject};
 use crate::desired::issuer::{DesiredBucket, DesiredProvider};
-use crate::desired::owner::{Holder, OWNER_MARK};
+use crate::desired::owner::{Holder, OWNER_MARK, mark_in};
 use crate::desired::role::DesiredRole;
 use crate::desired::secret::DesiredSecret;
 use crate::observed::ObservedSecret;
@@ -49,10 +49,6 @@ impl Mark {
     }
 }
 
-fn current(tags: &BTreeMap<String, String>) -> Option<String> {
-    tags.iter().find(|(key, _)| key.eq_ignore_ascii_case(OWNER_MARK)).map(|(_, mark)| mark.clone())
-}
-
 /// Whether a resource is to get the mark: it has none, or one that is taken over.
 fn wants_mark(draft: &Draft, holder: &Holder) -> bool {
     // In Observe, what carries another's mark is shown as well.
@@ -71,7 +67,7 @@ pub(super) fn of_bucket(draft: &mut Draft, wanted: &DesiredBucket, found: &BTree
         let mut tags = found.clone();
         tags.insert(OWNER_MARK.to_owned(), mark.clone());
         let change = Change::TagBucket { bucket: wanted.name.clone(), tags };
-        draft.marks.push(Mark { subject: Subject::Bucket, change, current: current(found) });
+        draft.marks.push(Mark { subject: Subject::Bucket, change, current: mark_in(found).cloned() });
     }
 }
 
@@ -80,7 +76,7 @@ pub(super) fn of_provider(draft: &mut Draft, wanted: &DesiredProvider, found: &B
     if wants_mark(draft, &draft.frame.owners.holder_by_tags(found)) {
         let tags = BTreeMap::from([(OWNER_MARK.to_owned(), mark.clone())]);
         let change = Change::TagProvider { arn: wanted.arn.clone(), tags };
-        draft.marks.push(Mark { subject: Subject::Provider, change, current: current(found) });
+        draft.marks.push(Mark { subject: Subject::Provider, change, current: mark_in(found).cloned() });
     }
 }
 
@@ -89,7 +85,7 @@ pub(super) fn of_role(draft: &mut Draft, subject: &Subject, wanted: &DesiredRole
     if wants_mark(draft, &draft.frame.owners.holder_by_tags(found)) {
         let tags = BTreeMap::from([(OWNER_MARK.to_owned(), mark.clone())]);
         let change = Change::TagRole { role: wanted.name.clone(), tags };
-        draft.marks.push(Mark { subject: subject.clone(), change, current: current(found) });
+        draft.marks.push(Mark { subject: subject.clone(), change, current: mark_in(found).cloned() });
     }
 }
 

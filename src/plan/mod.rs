@@ -218,6 +218,14 @@ impl Plan {
         self.obstacles.iter().any(|(_, obstacle)| matches!(obstacle, Obstacle::WatchLost(_)))
     }
 
+    /// The names of the roles that it makes.
+    pub fn roles_to_make(&self) -> impl Iterator<Item = &String> {
+        self.steps.iter().filter_map(|step| match &step.change {
+            Change::CreateRole(role) => Some(&role.name),
+            _ => None,
+        })
+    }
+
     /// What stands in the way of a subject.
     pub fn obstacle(&self, subject: &Subject) -> Option<&Obstacle> {
         self.obstacles.iter().find(|(of, _)| of == subject).map(|(_, obstacle)| obstacle)

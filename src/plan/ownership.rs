@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::draft::Draft;
 use super::{Obstacle, Subject};
 use crate::api::TAKE_OVER_FROM;
-use crate::desired::owner::{Holder, OWNER_MARK};
+use crate::desired::owner::{Holder, OWNER_MARK, mark_in};
 
 /// A resource that was verified before and carries another owner's mark by now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Draft<'_> {
         tags: &BTreeMap<String, String>,
         verified: Verified,
     ) -> Result<Licence, Obstacle> {
-        let mark = tags.iter().find(|(key, _)| key.eq_ignore_ascii_case(OWNER_MARK)).map(|(_, mark)| mark.clone());
+        let mark = mark_in(tags).cloned();
         match self.frame.owners.holder_by_tags(tags) {
             Holder::Own => Ok(Licence::Ours),
             // Without a management cluster nobody can tell whose mark it is: it was verified by whoever set it.
@@ -87,7 +87,7 @@ fn in_words(holder: &Holder) -> (String, String) {
         Holder::OtherIdentity { name: None, owner } => (
             format!("the ClusterIdentity with the uid {}", owner.identity),
             format!(
-                "this operator sees one namespace only, so that one may exist in another. If it is gone, set the annotation {TAKE_OVER_FROM}: {} on the ClusterIdentity",
+                "this operator does not see all ClusterIdentities, so that one may exist. If it is gone, set the annotation {TAKE_OVER_FROM}: {} on the ClusterIdentity",
                 owner.cluster
             ),
         ),

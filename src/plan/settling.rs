@@ -15,6 +15,9 @@ use crate::desired::owner::OWNER_MARK;
 use crate::desired::role::DesiredRole;
 use crate::desired::{Desired, RequestVerdict};
 
+/// How exact the times of a status are.
+const SECOND: Duration = Duration::from_secs(1);
+
 /// The changes of one ClusterIdentity.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settling {
@@ -71,6 +74,15 @@ impl Settling {
     /// older than that.
     pub fn changed_unknown(&mut self, at: Timestamp) {
         self.unknown = self.unknown.max(Some(at));
+    }
+
+    /// Notes the last change that a status tells of (`changed`), if a process made it before this one began. A time in a status
+    /// has whole seconds: the change was made within the second that follows it.
+    pub fn changed_before(&mut self, changed: &str, began: Timestamp) {
+        let Ok(changed) = changed.parse::<Timestamp>() else { return };
+        if let Some(end) = changed.checked_add(SECOND).ok().filter(|_| changed <= began) {
+            self.changed_unknown(end.min(began));
+        }
     }
 
     fn note(&mut self, step: &Step, at: Timestamp, in_doubt: bool) {

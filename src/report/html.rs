@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::markup::printable;
 use super::page::{Mood, page};
-use super::{PlanReport, cause_in_words, shows_differences, verification_in_words};
+use super::{IN_THE_WAY, PlanReport, cause_in_words, shows_differences, verification_in_words};
 use crate::plan::{Difference, Step};
 
 /// Renders a plan.
@@ -16,7 +16,8 @@ pub fn render(report: &PlanReport<'_>) -> String {
             h2 { "Changes" }
             (changes(&plan.steps))
         }
-        @for (title, lines) in report.sections() { (section(title, lines.into_iter())) }
+        (section(IN_THE_WAY, report.obstacles()))
+        @for (title, lines) in report.more_sections() { (section(title, lines.into_iter())) }
         (section("Passed over", report.ignored()))
         @if !report.passed_over.is_empty() { ul { @for line in report.passed_over { li { (printable(line)) } } } }
         @if !report.secrets_compared { p.quiet { "Secrets were not compared: there is no cluster to look in." } }

@@ -1,7 +1,7 @@
 //! A plan as Markdown: for a pull request, a chat, a pipeline's summary.
 
 use super::markup::{code, markdown, row};
-use super::{PlanReport, cause_in_words, shows_differences, verification_in_words};
+use super::{IN_THE_WAY, PlanReport, cause_in_words, shows_differences, verification_in_words};
 use crate::plan::Step;
 
 /// Renders a plan.
@@ -16,7 +16,8 @@ pub fn render(report: &PlanReport<'_>) -> String {
         out.extend(report.plan.steps.iter().map(step));
     }
     let pair = |(of, why): (String, String)| format!("- {}: {}\n", code(&of), markdown(&why));
-    for (title, lines) in report.sections() {
+    out += &section(IN_THE_WAY, report.obstacles().map(pair));
+    for (title, lines) in report.more_sections() {
         out += &section(title, lines.into_iter().map(pair));
     }
     let over = report.passed_over.iter().map(|line| format!("- {}\n", markdown(line)));

@@ -27,6 +27,9 @@ pub struct PlanReport<'a> {
     pub marks: &'a [(String, String)],
 }
 
+/// The title of what stands in the way.
+const IN_THE_WAY: &str = "In the way";
+
 impl PlanReport<'_> {
     /// The requests that are refused, with the reason.
     fn refused(&self) -> impl Iterator<Item = (String, String)> + '_ {
@@ -75,10 +78,9 @@ impl PlanReport<'_> {
         keys.map(|key| (key.kid.clone(), "published, in no source of signing keys: it is kept".to_owned()))
     }
 
-    /// The sections that follow the changes, each with its title.
-    fn sections(&self) -> Vec<(&'static str, Vec<(String, String)>)> {
+    /// The sections that follow the changes and what is in the way, each with its title.
+    fn more_sections(&self) -> Vec<(&'static str, Vec<(String, String)>)> {
         vec![
-            ("In the way", self.obstacles().collect()),
             ("Would be deleted", self.deletions().collect()),
             ("Left over", self.orphans().collect()),
             ("Unknown signing keys", self.unknown_keys().collect()),

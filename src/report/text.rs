@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::markup::printable;
-use super::{PlanReport, shows_differences, verification_in_words};
+use super::{IN_THE_WAY, PlanReport, shows_differences, verification_in_words};
 use crate::plan::{Cause, Step};
 
 /// Renders a plan.
@@ -26,7 +26,11 @@ fn write_report(out: &mut String, report: &PlanReport<'_>) -> std::fmt::Result {
         writeln!(out, "\nChanges")?;
         report.plan.steps.iter().try_for_each(|step| write_step(out, step))?;
     }
-    for (title, lines) in report.sections() {
+    if !report.plan.obstacles.is_empty() {
+        writeln!(out, "\n{IN_THE_WAY}")?;
+        report.obstacles().try_for_each(|(of, obstacle)| line(out, "  ! ", &of, &obstacle))?;
+    }
+    for (title, lines) in report.more_sections() {
         section(out, title, lines.into_iter())?;
     }
     section(out, "Passed over", report.ignored())?;
@@ -58,8 +62,7 @@ fn section(out: &mut String, title: &str, lines: impl Iterator<Item = (String, S
     if lines.peek().is_some() {
         writeln!(out, "\n{title}")?;
     }
-    let before = if title == "In the way" { "  ! " } else { "    " };
-    lines.try_for_each(|(id, why)| line(out, before, &id, &why))
+    lines.try_for_each(|(id, why)| line(out, "    ", &id, &why))
 }
 
 fn line(out: &mut String, before: &str, of: &str, why: &str) -> std::fmt::Result {

@@ -6,7 +6,7 @@ use super::{deletions, granted_ahead, keys, to_begin};
 use crate::api::ClusterIdentityStatus;
 use crate::api::cluster_identity::ManagementPolicy;
 use crate::desired::Desired;
-use crate::plan::{Change, Plan};
+use crate::plan::Plan;
 
 /// The status before a plan is carried out: what has to be noted ahead of the changes, whatever comes of them.
 pub fn begun(
@@ -25,12 +25,8 @@ pub fn begun(
         if plan.deletions.pending.iter().any(|deletion| deletion.hold.is_none()) {
             next.recent_deletions = deletions::recent(previous, plan, now);
         }
-        let begun = plan.steps.iter().filter_map(|step| match &step.change {
-            Change::CreateRole(role) => Some(role.name.clone()),
-            _ => None,
-        });
         let known = &previous.begun_roles;
-        next.begun_roles.extend(begun.filter(|role| !known.contains(role)));
+        next.begun_roles.extend(plan.roles_to_make().filter(|role| !known.contains(role)).cloned());
     }
     let ahead = granted_ahead(&previous.granted_ahead, desired, plan);
     next.granted_ahead.extend(ahead.into_iter().filter(|role| !previous.granted_ahead.contains(role)));

@@ -12,7 +12,7 @@ use crate::api::{ClusterIdentity, ClusterIdentityStatus, GoDuration, conditions 
 use crate::apply::Evidence;
 use crate::desired::Desired;
 use crate::plan::deletion::{MOST_PENDING, digest, how_to_confirm};
-use crate::plan::{Change, Deletion, Mark, Plan, PriorDeletions};
+use crate::plan::{Deletion, Mark, Plan, PriorDeletions};
 
 /// What the status remembers of deletions.
 pub fn prior(status: &ClusterIdentityStatus) -> PriorDeletions {
@@ -205,10 +205,7 @@ pub(super) fn begun_roles(previous: &ClusterIdentityStatus, plan: &Plan) -> Vec<
         None => previous.begun_roles.iter().cloned().collect(),
     };
     if plan.management == ManagementPolicy::Enforce {
-        begun.extend(plan.steps.iter().filter_map(|step| match &step.change {
-            Change::CreateRole(role) => Some(role.name.clone()),
-            _ => None,
-        }));
+        begun.extend(plan.roles_to_make().cloned());
     }
     begun.into_iter().collect()
 }

@@ -88,25 +88,20 @@ fn torn(
     let mut conditions = Conditions::over(&previous.conditions, generation, now);
     conditions.set(types::READY, Says { status: Some(false), reason: DELETING, message: message.to_owned() });
     progress(&mut conditions, outcome, message);
-    if previous.teardown_time.is_none() {
-        // Nothing is gone yet, and it may be served again: what is remembered for that stays.
-        return ClusterIdentityStatus {
-            observed_generation: generation,
-            conditions: conditions.out,
-            ..previous.clone()
-        };
-    }
-    ClusterIdentityStatus {
-        observed_generation: generation,
-        issuer_url: previous.issuer_url.clone(),
-        provider_arn: previous.provider_arn.clone(),
-        // Which bucket was ours is needed to the end.
-        verified: previous.verified.clone(),
-        begun_bucket: previous.begun_bucket.clone(),
-        keys_revision: previous.keys_revision,
-        teardown_time: previous.teardown_time.clone(),
-        last_changed_time: previous.last_changed_time.clone(),
-        conditions: conditions.out,
-        ..ClusterIdentityStatus::default()
-    }
+    // As long as nothing is gone it may be served again, and what is remembered for that stays. Later, which bucket was ours is
+    // needed to the end.
+    let remembered = match previous.teardown_time {
+        None => previous.clone(),
+        Some(_) => ClusterIdentityStatus {
+            issuer_url: previous.issuer_url.clone(),
+            provider_arn: previous.provider_arn.clone(),
+            verified: previous.verified.clone(),
+            begun_bucket: previous.begun_bucket.clone(),
+            keys_revision: previous.keys_revision,
+            teardown_time: previous.teardown_time.clone(),
+            last_changed_time: previous.last_changed_time.clone(),
+            ..ClusterIdentityStatus::default()
+        },
+    };
+    ClusterIdentityStatus { observed_generation: generation, conditions: conditions.out, ..remembered }
 }

@@ -2,7 +2,7 @@
 //! remembers is apart from what Kubernetes keeps, since a process may die. Statuses are the controller's own; a cluster that
 //! holds Secrets is there only where a test gives one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use rolecall::desired::request::RequestId;
 use rolecall::desired::secret::{IDENTITY_ANNOTATION, SecretKey};
 use rolecall::desired::{Desired, Inputs, RequestInput, desire, teardown as desired_teardown};
 use rolecall::kubernetes;
-use rolecall::observed::{Fault, Fetched, FetchedDocuments, LeftoverSecret, Leftovers, Observed, SecretState, Seen};
+use rolecall::observed::{Fault, Fetched, FetchedDocuments, LeftoverSecret, Observed, SecretState, Seen};
 use rolecall::plan::teardown::is_held_by_use;
 use rolecall::plan::{Obstacle, Prior, Settling, Subject, plan, teardown as plan_teardown};
 use tokio::time::Instant;
@@ -422,34 +422,19 @@ impl Operator {
         if fetched.is_none() && aws.has_documents() {
             fetched = Some(self.fetch(url).await);
         }
-        if let Some(Seen::Known(providers)) = &aws.other_providers
-            && !providers.iter().any(|provider| provider.tags.contains_key(&desired.owner_tag))
-        {
+        if aws.has_no_other_provider(desired) {
             self.without_other_providers = Some(desired.issuer.provider.arn.clone());
         }
-        Observed {
-            bucket: aws.bucket,
-            provider: aws.provider,
-            other_providers: aws.other_providers,
-            boundaries: aws.boundaries,
-            account_use: aws.roles.account_use,
-            roles: aws.roles.wanted,
-            leftovers: Leftovers { roles: aws.roles.leftovers, secrets: self.leftover_secrets(&desired.identity) },
-            secrets: self.secrets(desired).await,
-            fetched,
-            keys_unread: None,
-            throttled: session.account.is_held_back(),
-        }
+        let mut observed = aws.with_fetched(session, fetched);
+        observed.leftovers.secrets = self.leftover_secrets(&desired.identity);
+        observed.secrets = self.secrets(desired).await;
+        observed
     }
 
     async fn secrets(&self, desired: &Desired) -> BTreeMap<SecretKey, Seen<SecretState>> {
         let Some((cluster, client)) = &self.cluster else { return BTreeMap::new() };
-        let of_requests = desired.wanted().filter_map(|(_, wanted)| Some(wanted.secret.as_ref()?.key.clone()));
-        let of_refused = desired.kept().filter_map(|(_, has)| has.secret.clone());
-        let retained = desired.retained.iter().map(|kept| kept.secret.key.clone());
-        let keys: BTreeSet<SecretKey> = of_requests.chain(of_refused).chain(retained).collect();
         let mut secrets = BTreeMap::new();
-        for key in keys {
+        for key in desired.secrets_to_read() {
             let seen = match kubernetes::secrets::read(client, &key).await {
                 Ok(Some(secret)) => Seen::Known(SecretState::Present(secret)),
                 Ok(None) if cluster.has_namespace(&key.namespace) => Seen::Known(SecretState::Absent),
@@ -524,11 +509,8 @@ impl Operator {
         self.settling.expire(now, SETTLE_TIME);
         let mut settling = self.settling.clone();
         let of_another = status.last_changed_time.as_ref().filter(|changed| self.own_change.as_ref() != Some(*changed));
-        let changed = of_another.and_then(|time| time.parse::<Timestamp>().ok());
-        // The status has whole seconds.
-        let changed = changed.filter(|changed| *changed <= self.began());
-        if let Some(changed) = changed.and_then(|changed| changed.checked_add(Duration::from_secs(1)).ok()) {
-            settling.changed_unknown(changed.min(self.began()));
+        if let Some(changed) = of_another {
+            settling.changed_before(changed, self.began());
             settling.expire(now, SETTLE_TIME);
         }
         settling

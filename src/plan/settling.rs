@@ -37,6 +37,8 @@ struct Entry {
     change: Change,
     /// What it was made for: what was found before, and what was wanted.
     differences: Vec<Difference>,
+    /// The same of the changes before it that it replaced: a read may still show what they found or made.
+    earlier: Vec<(Timestamp, Vec<Difference>)>,
     /// A read has shown it. Another may still be answered by a replica that does not know of it.
     seen: bool,
     /// AWS said that it exists already though no read showed it: whose it is, is to be seen.
@@ -102,9 +104,17 @@ impl Settling {
             });
         }
         let entries = self.changes.entry(step.subject.clone()).or_default();
-        entries.retain(|entry| !same_call(&entry.change, &step.change));
+        let mut earlier = Vec::new();
+        entries.retain_mut(|entry| {
+            let replaced = same_call(&entry.change, &step.change);
+            if replaced {
+                earlier.append(&mut entry.earlier);
+                earlier.push((entry.at, std::mem::take(&mut entry.differences)));
+            }
+            !replaced
+        });
         let (change, differences) = (step.change.clone(), step.differences.clone());
-        entries.push(Entry { at, change, differences, seen: false, in_doubt });
+        entries.push(Entry { at, change, differences, earlier, seen: false, in_doubt });
     }
 
     /// Whether a role was deleted a moment ago: a read that shows it is older than that.
@@ -117,7 +127,10 @@ impl Settling {
     pub fn expire(&mut self, now: Timestamp, after: Duration) {
         let is_young = |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|age| age < after);
         self.changes.retain(|_, entries| {
-            entries.retain(|entry| is_young(entry.at));
+            entries.retain_mut(|entry| {
+                entry.earlier.retain(|(at, _)| is_young(*at));
+                is_young(entry.at)
+            });
             !entries.is_empty()
         });
         self.marked.retain(|_, at| is_young(*at));
@@ -269,9 +282,18 @@ impl Entry {
     }
 
     /// Whether a read that does not know of the change would ask for such a step. Once a read has shown the change, that is
-    /// so only if everything is again exactly as it was before: anything else was done since.
+    /// so only if everything is again exactly as it was before, or as a change a moment before made it: anything else was done since.
     fn explains(&self, step: &Step) -> bool {
-        !self.seen || self.differences == step.differences
+        !self.seen || self.differences == step.differences || self.has_passed_by(step)
+    }
+
+    /// Whether what a step has found was found or made by the changes that this one replaced.
+    fn has_passed_by(&self, step: &Step) -> bool {
+        let was = |now: &Difference| {
+            let mut earlier = self.earlier.iter().flat_map(|(_, differences)| differences);
+            earlier.any(|then| then.field == now.field && (then.found == now.found || then.wanted == now.found))
+        };
+        !step.differences.is_empty() && step.differences.iter().all(was)
     }
 }
 

@@ -22,8 +22,13 @@ pub struct Moment {
 }
 
 impl Clock {
-    pub fn start() -> Self {
-        Clock { started: Instant::now(), epoch: SystemTime::now() }
+    /// Within the second of the wall clock's the seed says where it starts, so that a seed tells one story: times in statuses have whole
+    /// seconds.
+    pub fn start(seed: u64) -> Self {
+        let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let phase = Duration::from_millis(seed.wrapping_mul(617) % 1000);
+        let epoch = SystemTime::UNIX_EPOCH + Duration::from_secs(today.as_secs()) + phase;
+        Clock { started: Instant::now(), epoch }
     }
 
     /// The date at an instant.

@@ -175,7 +175,7 @@ impl Account {
 impl World {
     pub fn new(seed: u64) -> Self {
         World {
-            clock: Clock::start(),
+            clock: Clock::start(seed),
             accounts: BTreeMap::new(),
             keys: HashMap::new(),
             buckets: Table::default(),

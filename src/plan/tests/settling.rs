@@ -61,6 +61,27 @@ fn a_change_that_was_seen_and_undone_in_another_way_is_drift_at_once() {
 }
 
 #[test]
+fn what_one_of_two_changes_found_is_no_drift_after_the_other_was_seen() {
+    let wish =
+        |session: &str| desire(&inputs(spec(&serde_json::json!({"roles": {"maxSessionDuration": session}})))).unwrap();
+    let [first, second, third] = ["1h", "2h", "3h"].map(wish);
+    let prior = all_made(&plan(&second, &perfect(&first), &Prior::default()), 0);
+    let mut settling = plan(&third, &perfect(&second), &prior);
+    settling.steps.iter().for_each(|step| settling.settling.made(step, at(1)));
+    let seen = plan(&third, &perfect(&third), &Prior { settling: settling.settling, ..Prior::default() });
+    assert!(seen.steps.is_empty());
+    let verified = third.wanted().map(|(id, w)| (Subject::Role(id.clone()), w.role.fingerprint())).collect();
+    let mut prior = Prior { settling: seen.settling, verified, ..Prior::default() };
+    for stale in [&first, &second] {
+        let held = plan(&third, &perfect(stale), &prior);
+        assert_eq!((held.steps.len(), held.drift().count()), (0, 0));
+    }
+    // What the first found may be shown for as long as the first is young.
+    prior.settling.expire(at(30), Duration::from_secs(30));
+    assert_eq!(plan(&third, &perfect(&first), &prior).drift().count(), third.wanted().count());
+}
+
+#[test]
 fn what_is_too_old_to_settle_is_made_again() {
     let desired = desired();
     let mut prior = all_made(&plan(&desired, &empty(&desired), &Prior::default()), 0);

@@ -5,6 +5,7 @@ mod change;
 mod deletion;
 mod first_run;
 
+use std::any::Any;
 use std::thread;
 
 use super::ended::SETTLED;
@@ -33,8 +34,16 @@ fn in_turns(numbers: u32, begin: impl Fn(u32) -> Scene + Copy + Send + 'static, 
         })
     });
     let lanes: Vec<_> = lanes.collect();
-    let failed = lanes.into_iter().map(thread::JoinHandle::join).filter(Result::is_err).count();
-    assert_eq!(failed, 0, "of {SIDE_BY_SIDE} scenes");
+    let failed = lanes.into_iter().filter_map(|lane| lane.join().err());
+    // Said once more at the end: what a scene's operator has logged is long.
+    let said: Vec<String> = failed.map(|panic| said(&*panic)).collect();
+    assert!(said.is_empty(), "{} of {SIDE_BY_SIDE} scenes: {said:#?}", said.len());
+}
+
+/// What a panic says.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default()
 }
 
 /// Waits for the kill, and starts the operator again. That the kill comes at all shows that so many calls are made.

@@ -325,7 +325,7 @@ fn registries_that_answer_badly_are_named_and_what_to_do() {
         registry.break_at(part, how);
         let begun = Instant::now();
         fails(&["--from", &image, "--to", &image, "--registry-config", &secret], &[], says);
-        assert!(begun.elapsed() < Duration::from_secs(10), "{says:?} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_mins(2), "{says:?} took {:?}", begun.elapsed());
         registry.mend();
     };
     let (manifest, layer) = (format!("the manifest of {image}"), format!("layer 3 of 3 of {image}"));
@@ -373,7 +373,7 @@ fn images_that_are_no_release_are_told_apart() {
         let image = format!("{}/a/b:{name}", registry.host());
         let begun = Instant::now();
         fails(&["--from", &image, "--to", &image], &[], says);
-        assert!(begun.elapsed() < Duration::from_secs(30), "{name} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_mins(2), "{name} took {:?}", begun.elapsed());
     };
     to("base", &base(), &["it has no manifests in release-manifests/, so it is no OpenShift release image"]);
     to("empty", &[], &["it is no OpenShift release image"]);
@@ -423,7 +423,7 @@ fn a_decompression_bomb_is_refused() {
         let image = format!("{}/a/b:{name}", registry.host());
         let begun = Instant::now();
         fails(&["--from", &image, "--to", &image], &[], &["layer 1 of 1 of", says]);
-        assert!(begun.elapsed() < Duration::from_secs(30), "{name} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_mins(2), "{name} took {:?}", begun.elapsed());
     }
 }
 

@@ -14,7 +14,7 @@ use super::support::proxy::Proxy;
 use super::support::{aws_state, eventually};
 
 /// Long enough for a slow machine; a test that gets there at all gets there in a fraction of it.
-pub const SOON: Duration = Duration::from_mins(1);
+pub const SOON: Duration = Duration::from_mins(4);
 
 /// The beginning of guardrails under which what is left over goes at once.
 pub const AT_ONCE: &str = "guardrails: {deletionDelay: 0s, inUseWindow: 0s, maxDeletions: 9, ";

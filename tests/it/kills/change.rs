@@ -124,6 +124,7 @@ fn a_change_survives_a_kill_after_any_call() {
     await_verified(&calm);
     assert_changed(&calm, 1, &inline);
     assert_calls(&calm, &CALLS);
+    drop(calm);
     let calls = u32::try_from(CALLS.len()).expect("a number");
     in_turns(calls, |lane| begin(&format!("changekill{lane}"), lane - 1), change_with_kill_after);
 }

@@ -99,6 +99,7 @@ fn a_first_run_survives_a_kill_after_any_call(schema: Schema) {
     await_verified_pass(calm.operator());
     assert_calls(&calm, &CALLS);
     assert_complete(&calm);
+    drop(calm);
     let calls = u32::try_from(CALLS.len()).expect("a number");
     in_turns(calls, move |lane| begin(schema, &format!("firstkill{lane}")), run_with_kill_after);
 }

@@ -29,7 +29,7 @@ pub enum Way {
 }
 
 /// Longest time for the commands of one step.
-const STEP: Duration = Duration::from_mins(2);
+const STEP: Duration = Duration::from_mins(4);
 
 /// Everything around one procedure.
 pub struct Stage {

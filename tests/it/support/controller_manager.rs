@@ -33,7 +33,7 @@ impl ControllerManager {
         cluster.ensure_namespace("controller-manager");
         cluster.kubectl_ok(&["delete", "ns", "controller-manager", "--wait=false"]);
         let gone = || !cluster.kubectl(&["get", "ns", "controller-manager"]).success();
-        process.wait_until(Duration::from_mins(1), gone);
+        process.wait_until(Duration::from_mins(4), gone);
         ControllerManager { _process: Mutex::new(process) }
     }
 }

@@ -152,7 +152,7 @@ impl ControlPlane {
 
     fn wait_ready(&self) {
         let ready = || run_kubectl(&self.admin_kubeconfig, &["get", "--raw", "/readyz"], None).success();
-        self.servers()[0].wait_until(Duration::from_mins(1), ready);
+        self.servers()[0].wait_until(Duration::from_mins(4), ready);
     }
 
     fn servers(&self) -> MutexGuard<'_, Vec<Process>> {

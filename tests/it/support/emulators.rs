@@ -79,9 +79,9 @@ impl Emulators {
             &dir.join("ministack.log"),
         );
 
-        let minute = Duration::from_mins(1);
-        moto.wait_until(minute, || TcpStream::connect(("127.0.0.1", moto_port)).is_ok());
-        ministack.wait_until(minute, || TcpStream::connect(("127.0.0.1", ministack_port)).is_ok());
+        let patience = Duration::from_mins(4);
+        moto.wait_until(patience, || TcpStream::connect(("127.0.0.1", moto_port)).is_ok());
+        ministack.wait_until(patience, || TcpStream::connect(("127.0.0.1", ministack_port)).is_ok());
         Emulators {
             moto: format!("http://127.0.0.1:{moto_port}"),
             ministack: format!("http://127.0.0.1:{ministack_port}"),

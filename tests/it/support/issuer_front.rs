@@ -40,7 +40,7 @@ impl IssuerFront {
         let log = run_dir().join(format!("issuer-front-{number}.log"));
         let python = tool("emulators/bin/python3");
         let mut process = Process::start("the issuer front", &python, args.iter().chain(extra_args), &[], &log);
-        process.wait_until(Duration::from_secs(20), || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        process.wait_until(Duration::from_mins(1), || TcpStream::connect(("127.0.0.1", port)).is_ok());
         IssuerFront { port, dir, process: Mutex::new(process) }
     }
 

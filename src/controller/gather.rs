@@ -14,13 +14,15 @@ use super::unreadable;
 use super::watches::{DecodedIdentity, DecodedRequest, Stores, selects};
 use crate::api::credentials_request::ProvisionedResources;
 use crate::api::{
-    ClusterIdentity, CredentialsRequest, CredentialsRequestSpec, CredentialsRequestStatus, RELEASE_LABEL,
+    ClusterIdentity, ClusterIdentityStatus, CredentialsRequest, CredentialsRequestSpec, CredentialsRequestStatus,
+    RELEASE_LABEL,
 };
 use crate::desired::consent::Consents;
 use crate::desired::issuer::desired_issuer;
 use crate::desired::keys::{Key, KeySource, RememberedKey};
 use crate::desired::owner::Owners;
 use crate::desired::request::RequestId;
+use crate::desired::retained::ProvisionedSecret;
 use crate::desired::secret::SecretKey;
 use crate::desired::{IdentityRefused, Inputs, Provisioned, RequestInput};
 use crate::plan::{KnownRole, Prior, Subject};
@@ -208,6 +210,7 @@ pub fn inputs(
 ) -> Inputs {
     let status = identity.status.clone().unwrap_or_default();
     // What an older CustomResourceDefinition has cut is no key.
+    let provisioned = remembered_secrets(&status);
     let whole = status.keys.into_iter().filter(|key| !key.kid.is_empty() && !key.n.is_empty() && !key.e.is_empty());
     let remembered_keys = whole.map(|key| RememberedKey {
         retiring_since: key.retiring_since.and_then(|since| since.parse().ok()),
@@ -224,11 +227,19 @@ pub fn inputs(
         pre_grants: Vec::new(),
         refused_by_aws: BTreeMap::new(),
         granted_ahead: status.granted_ahead.into_iter().collect(),
-        provisioned: status.retained_secrets.iter().filter_map(from_status).collect(),
+        provisioned,
         owners,
         consents: Consents::of(identity.metadata.annotations.as_ref().unwrap_or(&BTreeMap::new())),
         now,
     }
+}
+
+/// The Secrets that a status remembers, each once: entries of which another field manager has become an owner, as a backup tool that
+/// has restored the status, stay in a list that no longer names them.
+fn remembered_secrets(status: &ClusterIdentityStatus) -> Vec<ProvisionedSecret> {
+    let kept = status.retained_secrets.iter().chain(&status.provisioned_secrets).filter_map(from_status);
+    let by_key: BTreeMap<SecretKey, ProvisionedSecret> = kept.map(|secret| (secret.key.clone(), secret)).collect();
+    by_key.into_values().collect()
 }
 
 /// What the statuses remember as last seen to be true.
@@ -242,15 +253,16 @@ pub fn prior(identity: &ClusterIdentity, requests: &BTreeMap<RequestId, Credenti
     }
     let mut roles = BTreeMap::new();
     for (id, request) in requests {
+        let request_created = request.metadata.creation_timestamp.as_ref().map(|created| created.0);
+        let known = roles.entry(id.clone()).or_insert(KnownRole { request_created, ..KnownRole::default() });
         let Some(remembered) = request.status.as_ref().and_then(remembered) else { continue };
         let pairs = [
             (Subject::Role(id.clone()), remembered.verified_role),
             (Subject::Secret(id.clone()), remembered.verified_secret),
         ];
         verified.extend(pairs.into_iter().filter_map(|(subject, fingerprint)| Some((subject, fingerprint?))));
-        let role_id = remembered.provisioned.map(|has| has.role_id).unwrap_or_default();
-        let adopted_statements = remembered.adopted_trust_statements;
-        roles.insert(id.clone(), KnownRole { id: role_id, adopted_statements });
+        known.id = remembered.provisioned.map(|has| has.role_id).unwrap_or_default();
+        known.adopted_statements = remembered.adopted_trust_statements;
     }
     Prior {
         verified,
@@ -264,5 +276,28 @@ pub fn prior(identity: &ClusterIdentity, requests: &BTreeMap<RequestId, Credenti
         granted_ahead: status.granted_ahead.into_iter().collect(),
         unknown_keys: status.unknown_keys,
         ..Prior::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::cluster_identity::RetainedSecretStatus;
+
+    #[test]
+    fn a_secret_is_remembered_once() {
+        let secret = |name: &str| RetainedSecretStatus {
+            secret: format!("openshift-image-registry/{name}"),
+            credentials_request: "prod/registry".into(),
+            role_arn: "arn:aws:iam::123456789012:role/registry".into(),
+            cloud_token_path: "/token".into(),
+        };
+        let status = ClusterIdentityStatus {
+            retained_secrets: vec![secret("a")],
+            provisioned_secrets: vec![secret("a"), secret("b")],
+            ..ClusterIdentityStatus::default()
+        };
+        let names: Vec<String> = remembered_secrets(&status).into_iter().map(|secret| secret.key.name).collect();
+        assert_eq!(names, ["a", "b"]);
     }
 }

@@ -34,6 +34,7 @@ use crate::desired::retained::ProvisionedSecret;
 use crate::desired::secret::SecretKey;
 use crate::desired::{Desired, IdentityRefused, Inputs, RequestInput, RequestVerdict, desire};
 use crate::kubernetes;
+use crate::kubernetes::served::StatusKind;
 use crate::observed::{FaultClass, ObservedSecret};
 use crate::plan::{Change, Obstacle, Plan, Prior, Settling, plan};
 
@@ -477,7 +478,8 @@ async fn look_and_act(
     let inputs = Inputs { pre_grants: checks::pre_grants(checks, identity), refused_by_aws, provisioned, ..inputs };
     let desired = desire_within_quota(shared, &session, inputs).await.map_err(Outcome::Refused)?;
     let prior = gather::prior(identity, &requests.objects);
-    let mut prior = Prior { settling: shared.settling_of(identity, now), ..prior };
+    let forgets_adopted = shared.publisher.forgets(StatusKind::ClusterIdentity, "adoptedSettings");
+    let mut prior = Prior { settling: shared.settling_of(identity, now), forgets_adopted, ..prior };
     let mut observed = Box::pin(observe_all(shared, &session, &desired, &prior, freshness)).await;
     observed.keys_unread = keys_unread;
     prior.interrupted = interrupted.or_else(|| shared.health.interrupted()).map(|lost| lost.to_string());

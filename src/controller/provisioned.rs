@@ -1,16 +1,16 @@
-//! What was provisioned for each request, for as long as the process lives: a Secret may go with its request, and then nothing
-//! else tells what it was.
+//! What was provisioned for each request: a Secret may go with its request, and then nothing else tells what it was. The process
+//! remembers it, and the status of the ClusterIdentity for the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use super::gather::full_name;
 use super::pass::Shared;
-use crate::api::ClusterIdentity;
 use crate::api::cluster_identity::{ManagementPolicy, RetainedSecretStatus};
+use crate::api::{ClusterIdentity, ClusterIdentityStatus};
 use crate::apply::Evidence;
 use crate::desired::request::RequestId;
-use crate::desired::retained::{ProvisionedSecret, RetainedSecret};
+use crate::desired::retained::ProvisionedSecret;
 use crate::desired::secret::SecretKey;
 use crate::desired::{Desired, Inputs, RequestInput};
 use crate::plan::Subject;
@@ -18,14 +18,28 @@ use crate::plan::Subject;
 /// What was provisioned for a ClusterIdentity, by Secret.
 pub type Known = BTreeMap<SecretKey, ProvisionedSecret>;
 
-/// A Secret that is kept, as the status remembers it.
-pub fn as_status(kept: &RetainedSecret) -> RetainedSecretStatus {
+/// A Secret, as the status remembers it.
+pub fn as_status(secret: &ProvisionedSecret) -> RetainedSecretStatus {
     RetainedSecretStatus {
-        secret: kept.provisioned.key.to_string(),
-        credentials_request: kept.provisioned.request.to_string(),
-        role_arn: kept.provisioned.role_arn.clone(),
-        cloud_token_path: kept.provisioned.token_path.clone(),
+        secret: secret.key.to_string(),
+        credentials_request: secret.request.to_string(),
+        role_arn: secret.role_arn.clone(),
+        cloud_token_path: secret.token_path.clone(),
     }
+}
+
+/// The Secrets of requests in force, as the status remembers them.
+pub fn in_force(previous: &ClusterIdentityStatus, desired: &Desired, evidence: &Evidence) -> Vec<RetainedSecretStatus> {
+    if desired.management == ManagementPolicy::Observe {
+        return Vec::new();
+    }
+    let before = previous.provisioned_secrets.iter().filter_map(from_status);
+    let mut known: Known = before.map(|secret| (secret.key.clone(), secret)).collect();
+    remember(&mut known, desired, evidence);
+    for kept in &evidence.plan().retained {
+        known.remove(&kept.provisioned.key);
+    }
+    known.values().map(as_status).collect()
 }
 
 /// A Secret that the status remembers.

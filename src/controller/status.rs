@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::outcome::{Outcome, fault_reason, obstacle_needs_person, obstacle_reason, refused_reason, verification};
-use super::provisioned::as_status;
+use super::provisioned::{self, as_status};
 use super::status_budget;
 use super::verdicts::{RequestState, Standing, Wants, is_unread};
 use crate::api::cluster_identity::{AdoptedSettings, DriftEntry, ManagementPolicy, PendingChange, RoleCounts};
@@ -156,7 +156,8 @@ pub fn after_pass(
         last_verified_time: previous.last_verified_time.clone(),
         last_changed_time: last_changed_time(previous, evidence, now),
         granted_ahead: granted_ahead(&previous.granted_ahead, desired, plan),
-        retained_secrets: plan.retained.iter().map(as_status).collect(),
+        retained_secrets: plan.retained.iter().map(|kept| as_status(&kept.provisioned)).collect(),
+        provisioned_secrets: provisioned::in_force(previous, desired, evidence),
         pending_marks: deletions::marks(evidence, MOST_ENTRIES),
         recent_deletions: deletions::recent(previous, plan, now),
         unknown_keys: plan.keys.as_ref().map_or_else(|| previous.unknown_keys.clone(), |keys| keys.unknown.clone()),

@@ -11,6 +11,8 @@ use crate::api::{ClusterIdentityStatus, UpgradeCheckStatus};
 const BUDGET: usize = 256 * 1024;
 /// Most bytes of JSON in the `providerStatus` of a CredentialsRequest: there are many of these.
 const PROVIDER_BUDGET: usize = 64 * 1024;
+/// Most bytes of JSON in the unknown keys of a ClusterIdentity's status: over a hundred of them, which is as many as IAM reads.
+const KEYS_BUDGET: usize = 64 * 1024;
 /// From this size on, conditions are written before details.
 const LARGE: usize = 32 * 1024;
 /// Longest explanation of a component in a status that has to be cut, in characters.
@@ -55,8 +57,8 @@ fn keep<T: Serialize>(list: &mut Vec<T>, left: &mut usize) -> usize {
     omitted
 }
 
-/// Cuts the lists of drift and of pending changes, of which the conditions have said how many there are, and that of retained
-/// Secrets: those beyond it are put back as long as this process remembers them.
+/// Cuts the lists of drift and of pending changes, of which the conditions have said how many there are, and those of Secrets and
+/// of keys: Secrets beyond it are put back as long as this process remembers them, keys are kept as long as `keys.json` has them.
 pub fn cut_identity(status: &mut ClusterIdentityStatus) {
     if size(&status.drift) + size(&status.pending_changes) > BUDGET {
         let mut left = BUDGET;
@@ -65,6 +67,9 @@ pub fn cut_identity(status: &mut ClusterIdentityStatus) {
     }
     let mut left = BUDGET;
     keep(&mut status.retained_secrets, &mut left);
+    keep(&mut status.provisioned_secrets, &mut left);
+    let mut left = KEYS_BUDGET;
+    keep(&mut status.unknown_keys, &mut left);
 }
 
 /// Cuts what the role grants beyond the request.

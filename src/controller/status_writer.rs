@@ -120,6 +120,11 @@ impl StatusWriter {
         object
     }
 
+    /// Whether the served schema of a status lacks a field, so that only this process remembers it.
+    pub fn forgets(&self, kind: StatusKind, field: &str) -> bool {
+        !self.schemas.of(kind).declares(field)
+    }
+
     fn catch_up<K: Told>(&self, object: &mut K) {
         let (Some(uid), Some(stored)) = (object.uid(), version(object)) else { return };
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);

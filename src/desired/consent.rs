@@ -37,9 +37,10 @@ impl Consents {
         self.named(consent).any(|named| named == what)
     }
 
-    /// Whether permissions or subjects may be taken from a role, or audiences from the provider.
-    pub fn allows_narrowing(&self, what: &str) -> bool {
-        self.named(ALLOW_NARROWING).any(|named| named.eq_ignore_ascii_case(what))
+    /// Whether what this value names may be taken from a role or from the provider: `<role>/<digest>` or `oidc-provider/<digest>`,
+    /// as the status says it.
+    pub fn allows_narrowing(&self, value: &str) -> bool {
+        self.named(ALLOW_NARROWING).any(|named| named.eq_ignore_ascii_case(value))
     }
 
     /// Whether a deletion is confirmed by this value.
@@ -65,13 +66,14 @@ mod tests {
     #[test]
     fn a_consent_is_for_what_it_names() {
         let annotations = BTreeMap::from([
-            (ALLOW_NARROWING.to_owned(), "role-a, role-b".to_owned()),
+            (ALLOW_NARROWING.to_owned(), "role-a/1, role-b/2".to_owned()),
             (REPLACE_ISSUER.to_owned(), "https://old/".to_owned()),
             (REMOVE_KEYS.to_owned(), " ".to_owned()),
         ]);
         let consents = Consents::of(&annotations);
-        assert!(consents.allows_narrowing("Role-A") && consents.allows_narrowing("role-b"));
-        assert!(!consents.allows_narrowing("role-c") && !consents.removes_key(""));
+        assert!(consents.allows_narrowing("Role-A/1") && consents.allows_narrowing("role-b/2"));
+        assert!(!consents.allows_narrowing("role-a") && !consents.allows_narrowing("role-b/1"));
+        assert!(!consents.removes_key(""));
         assert!(consents.replaces_issuer("https://old") && !consents.replaces_issuer("https://new"));
         assert_eq!(consents.given().count(), 2);
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::deletion::Deletions;
 use super::drift::{self, Cause, Difference, Field};
+use super::narrowing::Loss;
 use super::{Change, Mark, Obstacle, Plan, Prior, Settling, Step, Subject, Verification};
 use crate::api::ALLOW_NARROWING;
 use crate::api::cluster_identity::{AdoptedSettings, Adoption, ManagementPolicy};
@@ -171,8 +172,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Whether something may be taken away from a role, or from the provider, by consent; what is taken is noted.
-    pub(super) fn is_narrowed_by_consent(&mut self, what: &str, loses: &str) -> bool {
-        let allowed = self.frame.consents.allows_narrowing(what);
+    pub(super) fn is_narrowed_by_consent(&mut self, what: &str, loses: &Loss) -> bool {
+        let allowed = self.frame.consents.allows_narrowing(&loses.consent(what));
         if allowed {
             self.plan.consents.push((ALLOW_NARROWING, format!("{what} loses {loses}")));
         }

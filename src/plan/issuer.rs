@@ -6,6 +6,7 @@ use super::change::Expected;
 use super::draft::Draft;
 use super::drift::{self, Difference, Field};
 use super::kept_statements::{Keep, with_kept};
+use super::narrowing::Loss;
 use super::ownership::{Licence, Verified};
 use super::published_keys::{PublishedKeys, to_publish};
 use super::{Cause, Change, Obstacle, Subject, Verification, mark};
@@ -17,7 +18,8 @@ use crate::desired::issuer::{
 };
 use crate::desired::keys::{KeysRefused, named, published_entries};
 use crate::observed::{
-    BucketState, Contents, Observed, ObservedBucket, ObservedObject, ObservedProvider, ReadPolicy, Seen,
+    BucketState, Contents, Fault, FaultClass, Observed, ObservedBucket, ObservedObject, ObservedProvider, ReadPolicy,
+    Seen,
 };
 use crate::policy::document::Statement;
 use crate::policy::{Document, Effect, equivalent};
@@ -43,8 +45,7 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, observed: &Observed)
             false
         }
         Seen::Known(BucketState::Forbidden(fault)) => {
-            let (bucket, fault) = (wanted.bucket.name.clone(), fault.message.clone());
-            obstruct_bucket(draft, Obstacle::BucketForbidden { bucket, fault });
+            obstruct_bucket(draft, forbidden(&wanted.bucket.name, fault));
             false
         }
         Seen::Known(BucketState::Absent) => create_bucket(draft, desired, observed),
@@ -53,14 +54,25 @@ pub(super) fn compare(draft: &mut Draft, desired: &Desired, observed: &Observed)
     compare_provider(draft, &wanted.provider, &observed.provider, issuer_is_ours);
 }
 
+/// A bucket that may not be looked at, or that another region has.
+fn forbidden(bucket: &str, fault: &Fault) -> Obstacle {
+    let why = match fault.class {
+        FaultClass::Elsewhere => fault.message.clone(),
+        _ => format!(
+            "another account owns that name, or the operator lacks s3:GetBucketTagging on it ({})",
+            fault.message
+        ),
+    };
+    Obstacle::BucketForbidden { bucket: bucket.to_owned(), why }
+}
+
 /// Nothing of the issuer is changed while another one may be in force.
 fn obstruct_all(draft: &mut Draft, observed: &Observed, desired: &Desired, gate: &Obstacle) {
     match &observed.bucket {
         // What is missing or in the way is told where it belongs.
         Seen::Unknown(fault) => draft.obstruct(&BUCKET, Obstacle::Unreadable(fault.clone())),
         Seen::Known(BucketState::Forbidden(fault)) => {
-            let (bucket, fault) = (desired.issuer.bucket.name.clone(), fault.message.clone());
-            draft.obstruct(&BUCKET, Obstacle::BucketForbidden { bucket, fault });
+            draft.obstruct(&BUCKET, forbidden(&desired.issuer.bucket.name, fault));
         }
         Seen::Known(_) => {}
     }
@@ -236,7 +248,8 @@ fn compare_settings(draft: &mut Draft, wanted: &DesiredBucket, found: &ObservedB
         (Ok(policy), Ok(document)) => (policy, document),
     };
     let known = draft.prior.adopted.bucket_policy_statements.clone();
-    let keep = if licence == Licence::FirstContact { Keep::All } else { Keep::Known(&known) };
+    let keeps_all = licence == Licence::FirstContact || draft.prior.forgets_adopted;
+    let keep = if keeps_all { Keep::All } else { Keep::Known(&known) };
     let is_ours = |statement: &Statement| is_statement_of(statement, &ours) || is_guard(statement);
     let (document, kept) = with_kept(&ours, policy.as_ref(), keep, is_ours);
     draft.plan.adopted.bucket_policy_statements.clone_from(&kept);
@@ -361,20 +374,17 @@ fn compare_audiences(draft: &mut Draft, wanted: &DesiredProvider, found: &Observ
         draft.update(&PROVIDER, change, difference(&format!("no {audience}"), audience));
     }
     let foreign: Vec<String> = have.difference(&want).map(|audience| (*audience).clone()).collect();
-    let is_adopted =
-        |audience: &String| licence == Licence::FirstContact || draft.prior.adopted.audiences.contains(audience);
+    let keeps_all = licence == Licence::FirstContact || draft.prior.forgets_adopted;
+    let is_adopted = |audience: &String| keeps_all || draft.prior.adopted.audiences.contains(audience);
     let (adopted, foreign): (Vec<String>, Vec<String>) = foreign.into_iter().partition(is_adopted);
     draft.plan.adopted.audiences = adopted;
-    if foreign.is_empty() {
-        return;
-    }
-    let loses = format!("the audiences {}", foreign.join(", "));
+    let Some(loses) = Loss::of("the audiences ", &foreign) else { return };
     if draft.cause(&PROVIDER) != Cause::Drift && !draft.is_narrowed_by_consent(PROVIDER_CONSENT, &loses) {
         let obstacle = Obstacle::WouldDeny {
             change: "a change of issuer.audiences".into(),
             what: format!("OIDC provider {}", wanted.arn),
-            loses,
-            consent: PROVIDER_CONSENT.into(),
+            loses: loses.to_string(),
+            consent: loses.consent(PROVIDER_CONSENT),
         };
         return draft.obstruct(&PROVIDER, obstacle);
     }

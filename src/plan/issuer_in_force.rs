@@ -76,8 +76,8 @@ fn hear(desired: &Desired, observed: &Observed) -> Testimony {
         Seen::Unknown(fault) => testimony.unread("the bucket", fault),
         Seen::Known(BucketState::Forbidden(fault)) if fault.class == FaultClass::Elsewhere => {
             testimony.against.push(format!(
-                "the bucket {} is not in the region {} of the spec ({}): set spec.region to the bucket's",
-                desired.issuer.bucket.name, desired.issuer.bucket.region, fault.message
+                "the bucket {} is not in the region {} of the spec: set spec.region to the bucket's",
+                desired.issuer.bucket.name, desired.issuer.bucket.region
             ));
         }
         Seen::Known(BucketState::Forbidden(fault)) => {
@@ -162,9 +162,17 @@ impl Testimony {
                 Ok(_) => {}
             }
         }
-        for role in observed.leftovers.roles.known().into_iter().flatten() {
-            if let Seen::Known(role) = role {
-                self.hear_trust(desired, &role.name, &role.trusted);
+        match observed.leftovers.roles.known() {
+            // Where they may not be listed at all, the other witnesses have to do.
+            Err(fault) if !fault.class.is_passing() => {}
+            Err(fault) => self.unread("the cluster's roles", fault),
+            Ok(roles) => {
+                for role in roles {
+                    match role {
+                        Seen::Known(role) => self.hear_trust(desired, &role.name, &role.trusted),
+                        Seen::Unknown(fault) => self.unread("a role of the cluster", fault),
+                    }
+                }
             }
         }
     }
@@ -202,7 +210,7 @@ impl Testimony {
         let replaced: Vec<String> = replaced.collect();
         if let Some(used) = used_role(desired, observed).filter(|_| !replaced.is_empty()) {
             return Some(Obstacle::IssuerMismatch(format!(
-                "{REPLACE_ISSUER} names {}, but {used}: a component that still uses it would be cut off. Stop it and wait for guardrails.inUseWindow, or correct the spec",
+                "{REPLACE_ISSUER} names {}, but {used}: a component that still uses it would be cut off. Stop it and wait for guardrails.inUseWindow (0s where no component of the cluster runs), or correct the spec",
                 named(replaced.iter().map(String::as_str))
             )));
         }
@@ -228,7 +236,7 @@ impl Testimony {
         let mut parts = self.against.clone();
         for (issuer, who) in &self.others {
             let who = named(who.iter().map(String::as_str).collect::<Vec<_>>().into_iter());
-            parts.push(format!("the issuer in force is {issuer}, as {who} says"));
+            parts.push(format!("the issuer in force is {issuer}, according to {who}"));
         }
         let remedy = match self.others.keys().next() {
             Some(issuer) => format!(
@@ -248,15 +256,24 @@ fn belongs(desired: &Desired, role: &ObservedRole) -> bool {
     role.tags.contains_key(&desired.owner_tag) || desired.owners.holder_by_tags(&role.tags) == Holder::Own
 }
 
-/// Why one of the cluster's roles counts as used.
+/// Why one of the cluster's roles that trust another issuer counts as used, or why that is not known.
 fn used_role(desired: &Desired, observed: &Observed) -> Option<String> {
     let (window, any) = (desired.deletion.in_use_window, observed.account_use.any);
+    if window.is_zero() {
+        return None;
+    }
+    let left_over = match observed.leftovers.roles.known() {
+        Ok(roles) => roles,
+        Err(fault) => return Some(format!("the cluster's roles cannot be listed ({fault})")),
+    };
     let of_wanted = observed.roles.values().filter_map(|role| role.known().ok()?.as_ref());
-    let mut used = of_wanted.filter_map(|role| {
-        let last = role.last_used.as_ref()?;
-        in_use(&role.name, (role.created, Some(last)), any, window, desired.now)
-    });
-    used.next()
+    let of_wanted =
+        of_wanted.map(|role| (&role.name, role.created, role.last_used.as_ref(), trusted_providers(&role.trust)));
+    let left_over = left_over.iter().filter_map(|role| role.known().ok());
+    let left_over = left_over.map(|role| (&role.name, role.created, role.last_used.as_ref(), role.trusted.clone()));
+    let trusts_another = |trusted: &BTreeSet<String>| trusted.iter().any(|arn| *arn != desired.issuer.provider.arn);
+    let mut used = of_wanted.chain(left_over).filter(|(.., trusted)| trusts_another(trusted));
+    used.find_map(|(name, created, last, _)| in_use(name, (created, last), any, window, desired.now))
 }
 
 /// The issuer to which the document and most roles were moved.

@@ -12,6 +12,7 @@ use crate::desired::Desired;
 use crate::desired::guardrails::is_among;
 use crate::desired::owner::{Holder, mark_in};
 use crate::desired::secret::SecretKey;
+use crate::observed::usage::in_use;
 use crate::observed::{FaultClass, Leftover, LeftoverSecret, Leftovers, Observed, SecretState, Seen};
 
 /// Compares what is left over with what may become of it.
@@ -103,12 +104,24 @@ fn take_all_grants_back(draft: &mut Draft, desired: &Desired, roles: &[&Leftover
         |role: &Leftover| matches!(draft.frame.owners.holder_by_tags(&role.tags), Holder::Own | Holder::Nobody);
     let granted: Vec<&Leftover> =
         roles.iter().copied().filter(|role| role.own_policy && ahead.contains(&role.name) && is_ours(role)).collect();
-    if granted.is_empty() || why_not_complete(draft, desired) {
+    if granted.is_empty() || draft.restored.is_some() || why_not_complete(draft, desired) {
         return;
     }
     for role in granted {
+        // No component uses what was only granted ahead: a status that says so of a role in use is older than the role's Secret.
+        if let Some(last) = role.last_used.as_ref().filter(|_| is_used(role, desired)) {
+            let obstacle = Obstacle::RoleInUse { role: role.name.clone(), others: format!("a component, last {last}") };
+            draft.obstruct(&Subject::LeftoverRole(role.name.clone()), obstacle);
+            continue;
+        }
         take_grants_back(draft, role);
     }
+}
+
+/// Whether AWS tells a use of a role within the window.
+fn is_used(role: &Leftover, desired: &Desired) -> bool {
+    in_use(&role.name, (role.created, role.last_used.as_ref()), true, desired.deletion.in_use_window, desired.now)
+        .is_some()
 }
 
 /// Whether it is not known all what is asked for, so that nothing counts as left over.

@@ -56,6 +56,8 @@ pub struct Prior {
     pub roles: BTreeMap<RequestId, KnownRole>,
     /// What others had set on the issuer when it was adopted.
     pub adopted: AdoptedSettings,
+    /// Whether the served CustomResourceDefinition keeps nothing of that: whatever others have set may have been there at adoption.
+    pub forgets_adopted: bool,
     /// The revision of `keys.json` that was last written; `None` where nothing is remembered of it.
     pub keys_revision: Option<i64>,
     /// Published keys that nobody knows.
@@ -83,6 +85,8 @@ pub struct KnownRole {
     pub id: String,
     /// Fingerprints of statements of others in its trust policy that are kept.
     pub adopted_statements: Vec<String>,
+    /// When the request was made that asks for it now.
+    pub request_created: Option<Timestamp>,
 }
 
 /// A plan.

@@ -1,7 +1,9 @@
 //! What a change would take away from a role.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
+use super::deletion::digest;
 use crate::desired::Wanted;
 use crate::desired::issuer::DesiredProvider;
 use crate::observed::{ReadPolicy, Seen};
@@ -15,20 +17,61 @@ const AUDIENCE: &str = "openshift";
 /// How many actions or subjects a message names.
 const MOST_NAMED: usize = 10;
 
+/// What a change takes away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Loss {
+    /// In words, not all of it where it is much.
+    words: String,
+    /// Names all of it.
+    digest: String,
+}
+
+impl Loss {
+    /// These things of one kind, which is named before them; nothing where there are none.
+    pub(super) fn of(kind: &str, parts: &[String]) -> Option<Self> {
+        if parts.is_empty() {
+            return None;
+        }
+        let more = parts.len().saturating_sub(MOST_NAMED);
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let named = parts.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        Some(Self { words: format!("{kind}{named}{rest}"), digest: digest(parts.iter().map(String::as_str)) })
+    }
+
+    /// What cannot be told apart, in words.
+    pub(super) fn unknown(words: String) -> Self {
+        Self { digest: digest(std::iter::once(words.as_str())), words }
+    }
+
+    /// The value of the consent to it, for what a thing is called: what is lost later has another.
+    pub(super) fn consent(&self, what: &str) -> String {
+        format!("{what}/{}", self.digest)
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
 /// What an inline policy grants that the wanted one does not surely grant.
-pub(super) fn lost_permissions(found: &ReadPolicy, wanted: &Document) -> Option<String> {
+pub(super) fn lost_permissions(found: &ReadPolicy, wanted: &Document) -> Option<Loss> {
     let found = match found {
         Ok(found) => found,
-        Err(error) => return Some(format!("what its inline policy grants, which cannot be read ({error})")),
+        Err(error) => {
+            let words = format!("what its inline policy grants, which cannot be read ({error})");
+            return Some(Loss::unknown(words));
+        }
     };
     let granted =
         Granted { identity: vec![Source { name: "the request".into(), document: Ok(wanted.clone()) }], boundary: None };
     let said: Vec<Required> = found.statements.iter().flat_map(entries).collect();
-    in_words(judge(&said, &granted))
+    doubtful(judge(&said, &granted))
 }
 
 /// What a request would no longer surely get under a boundary.
-pub(super) fn denied_by_boundary(wanted: &Wanted, boundary: &Seen<Document>, arn: &str) -> Option<String> {
+pub(super) fn denied_by_boundary(wanted: &Wanted, boundary: &Seen<Document>, arn: &str) -> Option<Loss> {
     let document = match boundary.known() {
         Ok(document) => Ok(document.clone()),
         Err(fault) => Err(fault.to_string()),
@@ -37,20 +80,14 @@ pub(super) fn denied_by_boundary(wanted: &Wanted, boundary: &Seen<Document>, arn
         identity: vec![Source { name: "the request".into(), document: Ok(wanted.role.permissions.document.clone()) }],
         boundary: Some(Source { name: format!("permissions boundary {arn}"), document }),
     };
-    in_words(judge(&wanted.read.required(), &granted))
+    doubtful(judge(&wanted.read.required(), &granted))
 }
 
-/// The findings that are no clear yes, in words.
-fn in_words(findings: Vec<Finding>) -> Option<String> {
-    let lost: Vec<Finding> = findings.into_iter().filter(|finding| finding.verdict != Verdict::Covered).collect();
-    if lost.is_empty() {
-        return None;
-    }
-    let named: Vec<String> =
-        lost.iter().take(MOST_NAMED).map(|finding| format!("{} on {}", finding.action, finding.resource)).collect();
-    let more = lost.len().saturating_sub(MOST_NAMED);
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Some(format!("{}{rest}", named.join(", ")))
+/// The findings that are no clear yes.
+fn doubtful(findings: Vec<Finding>) -> Option<Loss> {
+    let lost = findings.into_iter().filter(|finding| finding.verdict != Verdict::Covered);
+    let lost: Vec<String> = lost.map(|finding| format!("{} on {}", finding.action, finding.resource)).collect();
+    Loss::of("", &lost)
 }
 
 /// A statement, resource by resource; one that speaks of everything but something as everything.
@@ -76,14 +113,17 @@ fn entries(statement: &Statement) -> Vec<Required> {
 }
 
 /// The subjects that a trust policy admits by the provider and that are not among those wanted.
-pub(super) fn lost_subjects(found: &ReadPolicy, provider: &DesiredProvider, wanted: &Document) -> Option<String> {
+pub(super) fn lost_subjects(found: &ReadPolicy, provider: &DesiredProvider, wanted: &Document) -> Option<Loss> {
     let found = match found {
         Ok(found) => found,
-        Err(error) => return Some(format!("who its trust policy admits, which cannot be read ({error})")),
+        Err(error) => {
+            let words = format!("who its trust policy admits, which cannot be read ({error})");
+            return Some(Loss::unknown(words));
+        }
     };
     let after = subjects(wanted, provider);
-    let lost: Vec<String> = subjects(found, provider).difference(&after).take(MOST_NAMED).cloned().collect();
-    if lost.is_empty() { None } else { Some(format!("the subjects {}", lost.join(", "))) }
+    let lost: Vec<String> = subjects(found, provider).difference(&after).cloned().collect();
+    Loss::of("the subjects ", &lost)
 }
 
 fn subjects(trust: &Document, provider: &DesiredProvider) -> BTreeSet<String> {
@@ -111,7 +151,7 @@ pub(super) fn shut_out(
     wanted: &Wanted,
     after: &Document,
     provider: &DesiredProvider,
-) -> Option<String> {
+) -> Option<Loss> {
     let Ok(found) = found else { return None };
     let shut_out = wanted.read.service_accounts.iter().filter(|account| {
         let subject = format!("system:serviceaccount:{}:{account}", wanted.read.secret.namespace);
@@ -119,6 +159,5 @@ pub(super) fn shut_out(
             Token { provider: &provider.arn, issuer: provider.host_and_path(), audience: AUDIENCE, subject: &subject };
         admits(found, &token).is_ok() && admits(after, &token).is_err()
     });
-    let shut_out: Vec<&str> = shut_out.map(String::as_str).collect();
-    if shut_out.is_empty() { None } else { Some(format!("the service accounts {}", shut_out.join(", "))) }
+    Loss::of("the service accounts ", &shut_out.cloned().collect::<Vec<_>>())
 }

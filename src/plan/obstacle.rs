@@ -17,14 +17,12 @@ pub enum Obstacle {
         tag: String,
     },
     /// The bucket's name is taken by another account, or we may not look.
-    #[error(
-        "bucket {bucket} cannot be looked at: another account owns that name, or the operator lacks s3:GetBucketTagging on it ({fault})"
-    )]
+    #[error("bucket {bucket} cannot be looked at: {why}")]
     BucketForbidden {
         /// The bucket.
         bucket: String,
-        /// AWS's answer.
-        fault: String,
+        /// Why not.
+        why: String,
     },
     /// The bucket is to be adopted, but holds more than our documents.
     #[error(

@@ -3,6 +3,7 @@
 use super::draft::Draft;
 use super::drift::{self, Difference, Field};
 use super::kept_statements::{Keep, is_about_provider, with_kept};
+use super::narrowing::Loss;
 use super::ownership::{Licence, Verified};
 use super::{Change, Obstacle, Subject, mark, narrowing};
 use crate::desired::names::fingerprint;
@@ -118,14 +119,14 @@ fn compare_policies(draft: &mut Draft, of: &Comparison<'_>, found: &ObservedRole
 fn compare_trust(draft: &mut Draft, of: &Comparison<'_>, found: &ObservedRole, licence: Licence) {
     let (subject, wanted, provider) = (&of.subject, &of.wanted.role, &of.desired.issuer.provider);
     let known = draft.prior.roles.get(of.id).map(|known| known.adopted_statements.clone()).unwrap_or_default();
-    let keep = if licence == Licence::FirstContact { Keep::All } else { Keep::Known(&known) };
+    let keep =
+        if licence == Licence::FirstContact || forgets(draft, of, found) { Keep::All } else { Keep::Known(&known) };
     let about_us = |statement: &_| is_about_provider(statement, &provider.arn);
     let (trust, kept) = with_kept(&wanted.trust.document, Some(&found.trust), keep, about_us);
     let text = if kept.is_empty() { wanted.trust.text.clone() } else { trust.to_text() };
     draft.plan.adopted_trust.insert(of.id.clone(), kept);
     draft.plan.trust_hashes.insert(of.id.clone(), fingerprint(&Canonical::of(&trust).to_text()));
     let Some(difference) = drift::policy(Field::TrustPolicy, Some(&found.trust), &trust) else { return };
-    let consent = || wanted.name.clone();
     if draft.gate.is_some() {
         return draft.obstruct(subject, Obstacle::WaitsFor("the issuer"));
     }
@@ -140,8 +141,7 @@ fn compare_trust(draft: &mut Draft, of: &Comparison<'_>, found: &ObservedRole, l
         && let Some(loses) = narrowing::lost_subjects(&found.trust, provider, &trust)
         && !draft.is_narrowed_by_consent(&wanted.name, &loses)
     {
-        let what = format!("role {}", wanted.name);
-        return draft.obstruct(subject, Obstacle::WouldNarrow { what, loses, consent: consent() });
+        return draft.obstruct(subject, would_narrow(&wanted.name, &loses));
     }
     // A trust policy follows the provider's audiences, and these may not be narrowed.
     let is_narrowing = |(part, obstacle): &(Subject, Obstacle)| {
@@ -153,11 +153,19 @@ fn compare_trust(draft: &mut Draft, of: &Comparison<'_>, found: &ObservedRole, l
     if let Some(loses) = narrowing::shut_out(&found.trust, of.wanted, &trust, provider)
         && !draft.is_narrowed_by_consent(&wanted.name, &loses)
     {
-        let (change, what) = ("a change of the trust policy".to_owned(), format!("role {}", wanted.name));
-        return draft.obstruct(subject, Obstacle::WouldDeny { change, what, loses, consent: consent() });
+        let change = "a change of the trust policy".to_owned();
+        return draft.obstruct(subject, would_deny(change, &wanted.name, &loses));
     }
     let change = Change::UpdateTrust { role: wanted.name.clone(), policy: text };
     draft.update(subject, change, vec![difference]);
+}
+
+/// Whether a role is older than its request, and nothing is remembered of it: what was known when it was adopted went with the
+/// request that it was made for.
+fn forgets(draft: &Draft, of: &Comparison<'_>, found: &ObservedRole) -> bool {
+    let Some(known) = draft.prior.roles.get(of.id) else { return false };
+    let is_older = known.request_created.zip(found.created).is_some_and(|(request, role)| role < request);
+    is_older && known.id.is_empty() && !draft.was_ours(&of.subject)
 }
 
 fn compare_permissions(draft: &mut Draft, of: &Comparison<'_>, found: &ObservedRole, licence: Licence) {
@@ -172,12 +180,18 @@ fn compare_permissions(draft: &mut Draft, of: &Comparison<'_>, found: &ObservedR
         && let Some(loses) = permissions.as_ref().and_then(|found| narrowing::lost_permissions(found, document))
         && !draft.is_narrowed_by_consent(&wanted.name, &loses)
     {
-        let what = format!("role {}", wanted.name);
-        let obstacle = Obstacle::WouldNarrow { what, loses, consent: wanted.name.clone() };
-        return draft.obstruct(subject, obstacle);
+        return draft.obstruct(subject, would_narrow(&wanted.name, &loses));
     }
     let change = Change::PutInlinePolicy { role: wanted.name.clone(), policy: wanted.permissions.text.clone() };
     draft.update(subject, change, vec![difference]);
+}
+
+fn would_narrow(role: &str, loses: &Loss) -> Obstacle {
+    Obstacle::WouldNarrow { what: format!("role {role}"), loses: loses.to_string(), consent: loses.consent(role) }
+}
+
+fn would_deny(change: String, role: &str, loses: &Loss) -> Obstacle {
+    Obstacle::WouldDeny { change, what: format!("role {role}"), loses: loses.to_string(), consent: loses.consent(role) }
 }
 
 /// What the policies of a role are, as `desired::pregrant::policies` says it; empty when one cannot be read.
@@ -198,15 +212,14 @@ fn compare_boundary(draft: &mut Draft, of: &Comparison<'_>, found: &ObservedRole
         return;
     }
     let loses = match of.observed.boundaries.get(boundary) {
-        None => Some("nobody has read the boundary".to_owned()),
+        None => Some(Loss::unknown("nobody has read the boundary".to_owned())),
         Some(document) => narrowing::denied_by_boundary(of.wanted, document, boundary),
     };
     // What nobody has read takes away nobody knows what: no consent is for that.
     let is_read = of.observed.boundaries.get(boundary).is_some_and(|document| document.known().is_ok());
     if let Some(loses) = loses.filter(|loses| !is_read || !draft.is_narrowed_by_consent(&wanted.name, loses)) {
         let change = format!("the permissions boundary {boundary}");
-        let (what, consent) = (format!("role {}", wanted.name), wanted.name.clone());
-        return draft.obstruct(subject, Obstacle::WouldDeny { change, what, loses, consent });
+        return draft.obstruct(subject, would_deny(change, &wanted.name, &loses));
     }
     let found = found.boundary.clone().unwrap_or_else(|| drift::NONE.into());
     let difference = Difference::new(Field::PermissionsBoundary, found, boundary);

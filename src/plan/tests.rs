@@ -424,7 +424,7 @@ fn what_was_ours_under_another_name_or_account_makes_nothing_ours() {
     observed.roles.insert(wanted.role.name.clone(), Seen::Known(Some(role)));
 
     // It is the very role that was verified, by its unique id.
-    let known = KnownRole { id: perfect_role(&wanted).id, adopted_statements: Vec::new() };
+    let known = KnownRole { id: perfect_role(&wanted).id, ..KnownRole::default() };
     let untagged_by_someone = Prior {
         roles: BTreeMap::from([(id.clone(), known)]),
         ..prior_of(BTreeMap::from([(Subject::Role(id.clone()), wanted.role.fingerprint())]))

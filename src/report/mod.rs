@@ -8,8 +8,10 @@ mod page;
 pub mod roll_call;
 pub mod text;
 
+use std::collections::BTreeSet;
+
 use crate::desired::{Desired, Ignored, RequestVerdict};
-use crate::plan::{Cause, Plan, Step, Verification};
+use crate::plan::{Cause, Plan, Step, Subject, Verification};
 
 /// Everything that a report tells.
 pub struct PlanReport<'a> {
@@ -49,9 +51,10 @@ impl PlanReport<'_> {
 
     /// What is in the way, with the request or the part that it concerns.
     fn obstacles(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        self.plan.obstacles.iter().map(|(subject, obstacle)| {
-            (subject.request().map_or_else(|| "issuer".to_owned(), ToString::to_string), obstacle.to_string())
-        })
+        let mut told = BTreeSet::new();
+        let obstacles =
+            self.plan.obstacles.iter().map(|(subject, obstacle)| (concerned(subject), obstacle.to_string()));
+        obstacles.filter(move |line| told.insert(line.clone()))
     }
 
     /// What is left over and may be deleted: the component, and what would go, when, and what holds it.
@@ -105,7 +108,7 @@ impl PlanReport<'_> {
         if self.is_clean() {
             return "Nothing to do: everything is as wanted.".into();
         }
-        let (changes, obstacles, refused) = (self.plan.steps.len(), self.plan.obstacles.len(), self.refused().count());
+        let (changes, obstacles, refused) = (self.plan.steps.len(), self.obstacles().count(), self.refused().count());
         format!("{changes} to change, {obstacles} in the way, {refused} refused.")
     }
 
@@ -113,6 +116,22 @@ impl PlanReport<'_> {
     pub fn is_clean(&self) -> bool {
         self.plan.steps.is_empty() && self.plan.obstacles.is_empty() && self.refused().next().is_none()
     }
+}
+
+/// What an obstacle concerns, in words.
+fn concerned(subject: &Subject) -> String {
+    let part = match subject {
+        Subject::Bucket => "issuer bucket",
+        Subject::Discovery => "discovery document",
+        Subject::Keys => "keys.json",
+        Subject::Provider => "OIDC provider",
+        Subject::Requests => "requests",
+        Subject::Leftovers => "what is left over",
+        Subject::Role(id) | Subject::Secret(id) => return id.to_string(),
+        Subject::LeftoverRole(role) => return format!("role/{role}"),
+        Subject::LeftoverSecret(key) => return format!("secret/{key}"),
+    };
+    part.to_owned()
 }
 
 fn in_words(ignored: &Ignored) -> String {

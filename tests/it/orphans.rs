@@ -231,6 +231,20 @@ fn what_a_request_had_that_went_unseen_goes_or_is_reported() {
     assert_eq!([scene.role("a"), scene.role("c")], [kept, others]);
 }
 
+#[test]
+fn a_secret_that_went_unseen_with_its_request_is_put_back() {
+    let mut scene = ready("orphan-back", "", &["a", "b"]);
+    let secret = |scene: &Scene| scene.cluster.get_json(&["secret", "a-creds", "-n", &scene.name])["data"].clone();
+    let before = secret(&scene);
+    assert_eq!(scene.operator.as_mut().expect("an operator").terminate().code(), Some(0));
+    delete_request(&scene, "a");
+    scene.cluster.kubectl_ok(&["delete", "secret", "a-creds", "-n", &scene.name]);
+    scene.start_with(&SETTLED, &[]);
+    eventually(SOON, "the Secret", || if has_secret(&scene, "a") { Ok(()) } else { Err("no Secret".into()) });
+    assert_eq!(secret(&scene), before);
+    await_orphans(&scene, "Retained", &["a"]);
+}
+
 /// Deletes a request while the operator is down.
 fn deleted_unseen(scene: &mut Scene, request: &str) {
     assert_eq!(scene.operator.as_mut().expect("an operator").terminate().code(), Some(0));

@@ -59,6 +59,11 @@ pub struct ClusterIdentityStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["secret"]))]
     pub retained_secrets: Vec<RetainedSecretStatus>,
+    /// The Secrets of requests in force that were seen to be right. When a request goes, and its Secret with it, this tells what the
+    /// Secret was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["secret"]))]
+    pub provisioned_secrets: Vec<RetainedSecretStatus>,
     /// Resources whose owner mark (tag or annotation `rolecall.dev/owner`) is still to be set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending_marks: Vec<PendingMark>,
@@ -108,14 +113,14 @@ pub struct ClusterIdentityStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// A Secret that is kept although its request is gone.
+/// A Secret that was provisioned for a request.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(!default)]
 pub struct RetainedSecretStatus {
     /// `namespace/name` of the Secret.
     pub secret: String,
-    /// `namespace/name` of the request that is gone.
+    /// `namespace/name` of the request.
     pub credentials_request: String,
     /// ARN of the role that the Secret names.
     #[serde(rename = "roleARN")]

@@ -10,6 +10,8 @@ use crate::desired::Desired;
 use crate::desired::keys::{named, retire_at};
 use crate::plan::{Change, Plan, PublishedKeys, Subject};
 
+/// How many keys a message offers to remove at once.
+const MOST_TO_REMOVE: usize = 10;
 /// So long before a key is dropped it is told.
 const NOTICE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -61,7 +63,7 @@ pub(super) fn conditions(conditions: &mut Conditions<'_>, desired: &Desired, pla
     if !published.unknown.is_empty() {
         let told: Vec<String> =
             published.unknown.iter().map(|key| format!("{} (since {})", key.kid, key.since)).collect();
-        let kids: Vec<&str> = published.unknown.iter().map(|key| key.kid.as_str()).collect();
+        let kids: Vec<&str> = published.unknown.iter().take(MOST_TO_REMOVE).map(|key| key.kid.as_str()).collect();
         let message = format!(
             "keys.json publishes keys that no source holds and that Rolecall did not publish: {}. They are kept, because the cluster may sign with them; whoever has their private halves can act as any component. Add them to issuer.signingKeys if they are the cluster's, otherwise set the annotation {REMOVE_KEYS}: {}",
             named(told.iter().map(String::as_str)),

@@ -7,11 +7,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Key, Number};
+use crate::desired::names::sha256_hex;
 
 /// As many entries as a message names; there may be any number.
 const MOST_NAMED: usize = 10;
 /// As many characters of a kid as a message shows; kube-apiserver's have 43.
 const LONGEST_KID: usize = 64;
+/// How many digits of a digest tell entries apart.
+const DIGEST: usize = 12;
 
 /// base64url as it comes: padded or not.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -24,7 +27,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 /// An entry of a published JWKS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedEntry {
-    /// Its kid, or its place where it has none, fit for a message.
+    /// Its kid, fit for a message and for an annotation that lists names; with a digest of the entry, or that alone, where the kid
+    /// is not.
     pub name: String,
     /// Modulus and exponent; `None` for what is no RSA key.
     pub number: Option<Number>,
@@ -40,19 +44,25 @@ struct Jwks {
 /// The entries of a published JWKS; `None` when it is no JSON object with a list `keys`.
 pub fn published_entries(jwks: &[u8]) -> Option<Vec<PublishedEntry>> {
     let jwks: Jwks = serde_json::from_slice(jwks).ok()?;
-    Some(jwks.keys.iter().enumerate().map(|(at, entry)| PublishedEntry::of(at + 1, entry)).collect())
+    Some(jwks.keys.iter().map(PublishedEntry::of).collect())
 }
 
 impl PublishedEntry {
-    fn of(place: usize, entry: &Value) -> Self {
+    fn of(entry: &Value) -> Self {
         let field = |name: &str| entry.get(name).and_then(Value::as_str);
         let number = match (field("kty"), field("n"), field("e")) {
             (Some("RSA") | None, Some(n), Some(e)) => number(n, e),
             _ => None,
         };
-        let name = match field("kid") {
-            Some(kid) if !kid.is_empty() => kid.chars().take(LONGEST_KID).filter(|c| !c.is_control()).collect(),
-            _ => format!("entry {place} (without a kid)"),
+        let digest = || sha256_hex(entry.to_string().as_bytes()).chars().take(DIGEST).collect::<String>();
+        let name = match field("kid").filter(|kid| !kid.is_empty()) {
+            Some(kid) if kid.chars().all(is_plain) && kid.chars().count() <= LONGEST_KID => kid.to_owned(),
+            // Whoever wants it removed has to be able to name it, and it alone.
+            Some(kid) => {
+                let plain: String = kid.chars().filter(|c| is_plain(*c)).take(LONGEST_KID).collect();
+                format!("{plain}-{}", digest())
+            }
+            None => format!("without-kid-{}", digest()),
         };
         Self { name, number, text: entry.to_string() }
     }
@@ -60,8 +70,13 @@ impl PublishedEntry {
     /// An entry as it was once found.
     pub fn read(text: &str) -> Option<Self> {
         let entry: Value = serde_json::from_str(text).ok()?;
-        entry.is_object().then(|| Self::of(0, &entry))
+        entry.is_object().then(|| Self::of(&entry))
     }
+}
+
+/// Whether a character separates nothing in a list of names.
+fn is_plain(c: char) -> bool {
+    !c.is_control() && !c.is_whitespace() && c != ','
 }
 
 /// The names of entries in one line, of which a message has room for some.

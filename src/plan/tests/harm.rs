@@ -147,22 +147,39 @@ fn roles_that_trust_another_provider_speak_for_it() {
     assert!(refused.steps.is_empty(), "{:?}", names(&refused));
     assert!(reasons(&refused).contains("IssuerMismatch"), "{:?}", refused.obstacles);
 
-    // Named by consent, it may be replaced, but for roles that were used.
+    // Named by consent, it may be replaced, but for roles that are used or may be.
     let consent = BTreeMap::from([(
         crate::api::REPLACE_ISSUER.to_owned(),
         "https://prod-eu-oidc.s3.us-west-2.amazonaws.com".to_owned(),
     )]);
     let mut inputs = inputs(spec(&json!({})));
     inputs.consents = Consents::of(&consent);
+    inputs.now = time("2026-01-10T00:00:00Z");
     let desired = desire(&inputs).unwrap();
     let replaced = plan(&desired, &observed, &Prior::default());
     assert!(names(&replaced).contains(&"CreateBucket"), "{:?}", replaced.obstacles);
     assert!(!names(&replaced).contains(&"UpdateTrust"), "not before the new issuer was verified");
+    let refused = |observed: &Observed, why: &str| {
+        let used = plan(&desired, observed, &Prior::default());
+        assert!(used.steps.is_empty() && reasons(&used).contains("IssuerMismatch"), "{:?}", used.obstacles);
+        assert!(used.obstacles.iter().any(|(_, obstacle)| obstacle.to_string().contains(why)), "{:?}", used.obstacles);
+    };
+    // A role that is left over is used by a component of the cluster all the same.
+    let mut used = observed.clone();
+    let other = "arn:aws:iam::123456789012:oidc-provider/prod-eu-oidc.s3.us-west-2.amazonaws.com";
+    let mut role = left_over("a", time("2025-01-01T00:00:00Z"), Some(time("2026-01-09T23:00:00Z")));
+    role.trusted = [other.to_owned()].into();
+    used.leftovers.roles = Seen::Known(vec![Seen::Known(role)]);
+    refused(&used, "role prod-eu-a was last used");
+    used.leftovers.roles = Seen::Unknown(super::leftovers::denied("iam:ListRoles"));
+    refused(&used, "cannot be listed");
+    let mut used = observed.clone();
+    used.account_use.any = false;
+    refused(&used, "no use of any role");
     if let Some(Seen::Known(Some(role))) = observed.roles.get_mut(&wanted.role.name) {
-        role.last_used = Some(LastUse { time: Timestamp::UNIX_EPOCH, region: "eu-west-1".into() });
+        role.last_used = Some(LastUse { time: time("2026-01-09T23:00:00Z"), region: "eu-west-1".into() });
     }
-    let used = plan(&desired, &observed, &Prior::default());
-    assert!(used.steps.is_empty() && reasons(&used).contains("IssuerMismatch"), "{:?}", used.obstacles);
+    refused(&observed, "was last used");
 }
 
 #[test]
@@ -204,6 +221,16 @@ fn wider(desired: &Desired, wanted: &Wanted) -> ObservedRole {
     role
 }
 
+/// Consents to all that a plan asks them for.
+fn consents_to(plan: &Plan) -> Consents {
+    let asked = plan.obstacles.iter().filter_map(|(_, obstacle)| match obstacle {
+        Obstacle::WouldNarrow { consent, .. } | Obstacle::WouldDeny { consent, .. } => Some(consent.clone()),
+        _ => None,
+    });
+    let value = asked.collect::<Vec<_>>().join(",");
+    Consents::of(&BTreeMap::from([(crate::api::ALLOW_NARROWING.to_owned(), value)]))
+}
+
 #[test]
 fn first_contact_takes_nothing_away() {
     let desired = desired();
@@ -215,10 +242,12 @@ fn first_contact_takes_nothing_away() {
     let told: Vec<String> = first.obstacles.iter().map(|(_, obstacle)| obstacle.to_string()).collect();
     assert!(told.iter().any(|told| told.contains("s3:GetObject")), "{told:?}");
     assert!(told.iter().any(|told| told.contains("system:serviceaccount:n:more")), "{told:?}");
-    // Consent names the role; statements of others are kept all the same.
+    // Consent names the role and what it loses; statements of others are kept all the same.
     let mut inputs = inputs(spec(&json!({})));
-    let consent = BTreeMap::from([(crate::api::ALLOW_NARROWING.to_owned(), wanted.role.name.clone())]);
-    inputs.consents = Consents::of(&consent);
+    inputs.consents =
+        Consents::of(&BTreeMap::from([(crate::api::ALLOW_NARROWING.to_owned(), wanted.role.name.clone())]));
+    assert!(plan(&desire(&inputs).unwrap(), &observed, &Prior::default()).steps.is_empty());
+    inputs.consents = consents_to(&first);
     let allowed = plan(&desire(&inputs).unwrap(), &observed, &Prior::default());
     assert_eq!(names(&allowed), ["UpdateTrust", "PutInlinePolicy"]);
     let Change::UpdateTrust { policy, .. } = &allowed.steps[0].change else { panic!() };
@@ -226,7 +255,7 @@ fn first_contact_takes_nothing_away() {
     assert_eq!(allowed.adopted_trust[&id].len(), 1);
     // A role that was verified is simply made right, what was adopted apart.
     let adopted_statements = allowed.adopted_trust[&id].clone();
-    let known = KnownRole { id: "AROA1".into(), adopted_statements };
+    let known = KnownRole { id: "AROA1".into(), adopted_statements, request_created: None };
     let prior = Prior {
         verified: BTreeMap::from([(Subject::Role(id.clone()), wanted.role.fingerprint())]),
         roles: BTreeMap::from([(id.clone(), known)]),
@@ -234,6 +263,18 @@ fn first_contact_takes_nothing_away() {
     };
     let later = plan(&desired, &observed, &prior);
     assert_eq!(names(&later), ["UpdateTrust", "PutInlinePolicy"]);
+    // A request that was made anew does not know what was kept for the one before it; its role tells that it is older.
+    let forgotten = |request_created: &str| {
+        let known = KnownRole { request_created: Some(time(request_created)), ..KnownRole::default() };
+        let prior = Prior { verified: BTreeMap::new(), roles: BTreeMap::from([(id.clone(), known)]), ..prior.clone() };
+        let mut observed = observed.clone();
+        let made = Some(time("2026-01-01T00:00:00Z"));
+        let tags = marked(&wanted.role.tags, MARK);
+        let role = ObservedRole { created: made, tags, ..wider(&desired, &wanted) };
+        observed.roles.insert(wanted.role.name.clone(), Seen::Known(Some(role)));
+        plan(&desired, &observed, &prior).adopted_trust[&id].len()
+    };
+    assert_eq!((forgotten("2026-01-01T00:00:01Z"), forgotten("2025-12-31T23:59:59Z")), (1, 0));
     // One that was made anew is another.
     let anew = ObservedRole { id: "AROA2".into(), tags: BTreeMap::new(), ..wider(&desired, &wanted) };
     observed.roles.insert(wanted.role.name.clone(), Seen::Known(Some(anew)));
@@ -253,12 +294,16 @@ fn a_boundary_that_would_deny_is_not_set() {
     };
     let nothing = with(json!({"Effect": "Allow", "Action": "sqs:ListQueues", "Resource": "*"}));
     assert!(nothing.steps.is_empty() && reasons(&nothing).contains("WouldDeny"), "{:?}", nothing.obstacles);
+    // Consent is to what the message names: a boundary that takes more is another.
+    let some = with(json!({"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}));
+    let values = [&nothing, &some].map(consents_to);
+    assert_ne!(values[0], values[1]);
     let all = with(json!({"Effect": "Allow", "Action": "*", "Resource": "*"}));
     assert_eq!(names(&all), ["PutBoundary"; 7]);
     // What nobody has read is not set, whatever was consented to.
     let mut inputs = inputs(spec(&json!({"roles": {"permissionsBoundaryARN": arn}})));
-    let roles: Vec<String> = desired.wanted().map(|(_, wanted)| wanted.role.name.clone()).collect();
-    inputs.consents = Consents::of(&BTreeMap::from([(crate::api::ALLOW_NARROWING.to_owned(), roles.join(","))]));
+    inputs.consents = consents_to(&plan(&desired, &perfect(&desired), &Prior::default()));
+    assert_ne!(inputs.consents, Consents::default());
     for desired in [&desired, &desire(&inputs).unwrap()] {
         let unread = plan(desired, &perfect(desired), &Prior::default());
         assert!(unread.steps.is_empty() && reasons(&unread).contains("WouldDeny"), "{:?}", unread.obstacles);
@@ -284,6 +329,18 @@ fn an_audience_that_the_spec_had_is_not_taken_away() {
     let prior = prior_of(BTreeMap::from([(Subject::Provider, before.issuer.provider.fingerprint())]));
     let held = plan(&desired, &perfect(&before), &prior);
     assert!(held.steps.is_empty() && reasons(&held).contains("WouldDeny"), "{:?}", held.obstacles);
+    // What nobody can remember to have adopted is left, too.
+    let mut foreign = perfect(&before);
+    let Seen::Known(Some(provider)) = &mut foreign.provider else { unreachable!() };
+    provider.audiences.push("theirs".into());
+    let statement = json!({"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject", "Resource": "*"});
+    let Seen::Known(Some(Ok(policy))) = &mut bucket(&mut foreign).policy else { unreachable!() };
+    policy.statements.extend(Document::from_value(&json!({"Statement": [statement]})).unwrap().statements);
+    let known = prior_of(plan(&before, &perfect(&before), &Prior::default()).fingerprints);
+    let healed = plan(&before, &foreign, &known);
+    assert_eq!(names(&healed), ["PutBucketPolicy", "RemoveAudience"]);
+    let unknown = plan(&before, &foreign, &Prior { forgets_adopted: true, ..known });
+    assert!(unknown.steps.is_empty() && unknown.obstacles.is_empty(), "{:?}", names(&unknown));
     // Nor by the roles, whose trust policies follow the provider's audiences.
     let bound = |audiences: &[&str]| {
         let issuer = json!({"audiences": audiences, "signingKeys": [{"secretRef": {"name": "signer", "key": "pub"}}]});
@@ -329,6 +386,12 @@ fn a_secret_is_pointed_at_no_role_that_was_not_read_back() {
     observed.secrets.insert(wanted.read.secret.clone(), Seen::Known(SecretState::Present(replaceable)));
     let replaced = plan(&desired, &observed, &Prior::default());
     assert!(matches!(replaced.steps[0].change, Change::WriteSecret { removes_access_keys: true, .. }));
+    // A kill between the two writes leaves the profile beside the keys.
+    let Seen::Known(SecretState::Present(perfect)) = perfect_secret(&wanted) else { unreachable!() };
+    let half = ObservedSecret { has_access_key: true, replaceable: true, ..perfect };
+    observed.secrets.insert(wanted.read.secret.clone(), Seen::Known(SecretState::Present(half)));
+    let finished = plan(&desired, &observed, &Prior::default());
+    assert!(matches!(finished.steps[0].change, Change::WriteSecret { removes_access_keys: true, .. }));
 }
 
 #[test]

@@ -64,13 +64,18 @@ fn what_is_published_and_no_key_of_ours_is_kept_and_named() {
         (json!({"kty": "RSA", "kid": "no-number"}), "no-number"),
         (json!({"kty": "RSA", "kid": "no-e", "n": n}), "no-e"),
         (json!({"kty": "EC", "kid": "curve", "x": "AQ", "y": "AQ"}), "curve"),
-        (json!({"kty": "RSA", "n": "AQID", "e": e}), "entry 2 (without a kid)"),
-        (json!("text"), "entry 2 (without a kid)"),
+        (json!({"kty": "RSA", "n": "AQID", "e": "AQAB"}), "without-kid-"),
+        (json!({"kty": "RSA", "kid": "a, b", "n": "AQID", "e": "AQAB"}), "ab-"),
+        (json!("text"), "without-kid-"),
     ] {
         let ours = json!({"kty": "RSA", "kid": kid, "use": "sig", "alg": "RS256", "n": n, "e": e});
         let plan = plan_over(&json!({"keys": [ours, entry]}), &json!({}));
         let keys = plan.keys.as_ref().unwrap();
-        assert_eq!(keys.unknown.iter().map(|key| key.kid.as_str()).collect::<Vec<_>>(), [name], "{entry}");
+        let told: Vec<&str> = keys.unknown.iter().map(|key| key.kid.as_str()).collect();
+        assert!(
+            matches!(told[..], [told] if told == name || name.ends_with('-') && told.starts_with(name)),
+            "{told:?}"
+        );
         assert!(!writes_keys(&plan), "what is there will do: {entry}");
     }
     let unreadable = plan_over(&json!({"keys": 7}), &json!({}));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::desired::retained::ProvisionedSecret;
 use crate::desired::{Teardown, teardown as desired_teardown};
-use crate::observed::{DoomedBucket, Fault, Leftover, LeftoverSecret, ObservedTeardown};
+use crate::observed::{DoomedBucket, Fault, LastUse, Leftover, LeftoverSecret, ObservedTeardown};
 use crate::plan::teardown;
 
 fn delete(most: u32) -> Desired {
@@ -48,7 +48,7 @@ fn names(plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(|step| format!("{} {}", step.change.name(), step.change.target())).collect()
 }
 
-fn denied(action: &str) -> Fault {
+pub(super) fn denied(action: &str) -> Fault {
     Fault { class: FaultClass::Denied, action: action.into(), target: "it".into(), message: "no".into() }
 }
 
@@ -106,6 +106,19 @@ fn under_retain_the_secret_of_a_role_that_is_kept_is_put_back() {
     let unknown = plan(&desired, &unknown, &Prior::default());
     assert!(unknown.steps.is_empty());
     assert_eq!(unknown.retained.len(), 1);
+}
+
+#[test]
+fn a_grant_is_taken_back_from_a_role_that_no_component_uses_alone() {
+    let desired = provisioned(ROLE);
+    let role = Leftover { own_policy: true, ..left("openshift-gone-s", &[]) };
+    let granted_ahead = BTreeSet::from([role.name.clone()]);
+    let prior = Prior { granted_ahead, ..Prior::default() };
+    let taken = |role: &Leftover| plan(&desired, &with_leftovers(&desired, std::slice::from_ref(role), &[]), &prior);
+    assert_eq!(names(&taken(&role)), ["DeleteRolePolicy role/prod-eu-openshift-gone-s"]);
+    let last_used = Some(LastUse { time: desired.now, region: "eu-west-1".into() });
+    let used = taken(&Leftover { last_used, ..role });
+    assert!(used.steps.is_empty() && matches!(used.obstacles[..], [(_, Obstacle::RoleInUse { .. })]), "{used:?}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use rolecall::api::cluster_identity::default_audiences;
 use rolecall::aws::Connection;
 use rolecall::aws::meter::Meter;
 use rolecall::controller::outcome::Outcome;
+use rolecall::plan::deletion::digest;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -209,7 +210,9 @@ async fn a_hasty_life(seed: u64, calm: &Calm) -> Case {
     put_foreign(&model);
     model.add_rule(Rule::always("*", Trouble::Delay(Duration::from_millis(60))));
     let mut life = Life::new(&model, first());
-    life.stored.annotations.insert(ALLOW_NARROWING.to_owned(), "oidc-provider".to_owned());
+    life.stored
+        .annotations
+        .insert(ALLOW_NARROWING.to_owned(), format!("oidc-provider/{}", digest(["more"].into_iter())));
     Lag { longest: dice.below(LONGEST_LAG), dice: dice.clone(), wavers: false, rests: false, restarts: 0 }
         .set(&model, false);
     for _ in 0..6 + dice.below(8) {

@@ -12,7 +12,7 @@ use crate::support::block_on;
 
 /// The API server wants a list's keys declared.
 const KEYS_OF_LISTS: [(Crd, &[&str]); 4] = [
-    (Crd::Identity, &["conditions[].type", "retainedSecrets[].secret"]),
+    (Crd::Identity, &["conditions[].type", "provisionedSecrets[].secret", "retainedSecrets[].secret"]),
     (Crd::Request, &["conditions[].type"]),
     (Crd::OpenShiftRequest, &[]),
     (Crd::Check, &["conditions[].type"]),
@@ -20,7 +20,7 @@ const KEYS_OF_LISTS: [(Crd, &[&str]); 4] = [
 
 /// How many fields there are, so that none is passed over unnoticed.
 const FIELDS: [(Crd, usize); 4] =
-    [(Crd::Identity, 70), (Crd::Request, 15), (Crd::OpenShiftRequest, 13), (Crd::Check, 56)];
+    [(Crd::Identity, 75), (Crd::Request, 15), (Crd::OpenShiftRequest, 13), (Crd::Check, 56)];
 
 #[test]
 fn a_status_loses_no_more_than_the_field_that_a_crd_does_not_declare() {

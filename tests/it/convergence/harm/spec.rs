@@ -94,13 +94,12 @@ pub fn fewer_audiences(trial: &mut Trial, _: &mut Dice) -> Option<Undo> {
 pub fn more_audiences(trial: &mut Trial, _: &mut Dice) -> Option<Undo> {
     trial.edit(|spec| spec.issuer.audiences.push("more".to_owned()));
     // What was published is taken away by name only.
-    Some(consenting("oidc-provider"))
+    Some(consenting())
 }
 
-/// The correction takes something away, and says so.
-fn consenting(what: &str) -> Undo {
-    let what = what.to_owned();
-    Box::new(move |trial| trial.consent_at_the_end(&what))
+/// The correction takes something away, and whoever makes it consents.
+fn consenting() -> Undo {
+    Box::new(Trial::consent_at_the_end)
 }
 
 fn boundary(trial: &mut Trial, name: Option<&str>) -> Option<Undo> {

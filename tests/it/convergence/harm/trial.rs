@@ -51,7 +51,8 @@ pub struct Trial {
     /// The key that the cluster signs with, and `keys.json` with it.
     key_id: String,
     keys: Vec<u8>,
-    consents: Vec<String>,
+    /// Whether the correction takes something away, and whoever makes it consents.
+    consents_at_the_end: bool,
     begun: Instant,
     story: Vec<String>,
     said: String,
@@ -132,7 +133,7 @@ impl Trial {
             remade: 0,
             key_id: String::new(),
             keys: Vec::new(),
-            consents: Vec::new(),
+            consents_at_the_end: false,
             begun,
             story: Vec::new(),
             said: String::new(),
@@ -354,9 +355,6 @@ impl Trial {
         let base = self.base.clone();
         self.stored.change(base);
         self.stored.annotations.clear();
-        if !self.consents.is_empty() {
-            self.stored.annotations.insert(ALLOW_NARROWING.to_owned(), self.consents.join(","));
-        }
         self.skew = SignedDuration::ZERO;
         self.cluster.put("prod/signer", &[("pub", KEYS[0])]);
         self.oracle.key_has_no_source(None);
@@ -369,9 +367,9 @@ impl Trial {
         self.oracle.change(|all| all.extend(BTreeMap::from(demands)));
     }
 
-    /// The correction takes something away, and names it.
-    pub fn consent_at_the_end(&mut self, what: &str) {
-        self.consents.push(what.to_owned());
+    /// The correction takes something away, and whoever makes it consents at once.
+    pub fn consent_at_the_end(&mut self) {
+        self.consents_at_the_end = true;
     }
 
     /// Somebody deletes a Secret that names no role of the cluster.
@@ -413,13 +411,10 @@ impl Trial {
                 let value = format!("{}/{digest}", self.stored.wish.spec.infra_name);
                 self.stored.annotations.insert(CONFIRM_DELETION.to_owned(), value);
             }
-            // What an object that was made anew finds is not narrowed without being named.
+            // What an object that was made anew finds, and what a correction takes away, is named: the message says how.
             let narrows = [Outcome::Blocked("WouldNarrow"), Outcome::Blocked("WouldDeny")].contains(&ended.outcome);
-            if number > 10 && narrows {
-                let roles = self.model.roles(ACCOUNT).into_iter().map(|role| role.name.clone());
-                let roles = roles.filter(|name| name.contains("-openshift-"));
-                let named: Vec<String> = roles.chain(["oidc-provider".to_owned()]).collect();
-                self.stored.annotations.insert(ALLOW_NARROWING.to_owned(), named.join(","));
+            if narrows && (number > 10 || self.consents_at_the_end) {
+                self.stored.annotations.insert(ALLOW_NARROWING.to_owned(), narrowing_consents(&ended.told).join(","));
             }
             // Nor is a Secret that was written for a role of another name, until it is deleted, as the message says.
             if number > 10 {
@@ -459,4 +454,10 @@ fn rules(stored: &Stored, teardown: bool) -> Rules {
         retire_keys_after: spec.issuer.retire_keys_after.0,
         mark: stored.mark(),
     }
+}
+
+/// The values of the consents that messages ask for.
+fn narrowing_consents(told: &[String]) -> Vec<String> {
+    let asked = told.iter().filter_map(|told| told.split_once(&format!("{ALLOW_NARROWING}: ")));
+    asked.filter_map(|(_, rest)| Some(rest.split_whitespace().next()?.to_owned())).collect()
 }

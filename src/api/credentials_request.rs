@@ -149,6 +149,9 @@ pub struct AwsProviderStatus {
     /// The generation that this status speaks of; OpenShift's own CRD has no other place for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// `namespace/name` of the ClusterIdentity that serves the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_identity: Option<String>,
     /// ARN of the request's role.
     #[serde(default, rename = "roleARN", skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
@@ -209,6 +212,7 @@ impl AwsProviderStatus {
             api_version: "cloudcredential.openshift.io/v1".into(),
             kind: "AWSProviderStatus".into(),
             observed_generation: None,
+            cluster_identity: None,
             role_arn: None,
             role_name: None,
             policy_hash: None,

@@ -19,6 +19,7 @@ mod startup;
 pub mod status;
 mod status_budget;
 mod status_writer;
+mod stray_requests;
 mod teardown;
 #[cfg(test)]
 mod tests;
@@ -284,7 +285,7 @@ impl Context {
             without_other_providers: std::sync::Mutex::default(),
             owner_settings: OwnerSettings {
                 take_over_from: settings.take_over_from.clone(),
-                all_namespaces: settings.namespace.is_none(),
+                namespace: settings.namespace.clone(),
             },
             read_only: settings.read_only,
             standing_consents: StandingConsents::new(settings.unused_consent_threshold),
@@ -342,7 +343,10 @@ async fn lead(
     let overseeing = oversee(seeing.clone(), stores.clone(), triggers.clone());
     let context = Arc::new(Context::new(client, &settings, aws, stores.clone(), triggers, metrics, seeing));
     let filling = context.clone();
-    let strays = checks::tend_strays(context.shared.clone());
+    let strays = futures::future::join(
+        checks::tend_strays(context.shared.clone()),
+        stray_requests::tend(context.shared.clone()),
+    );
     let known = stores.clone();
     context.metrics.set_known(move || known.identities.state().iter().map(|identity| full_name(&**identity)).collect());
     let known = stores.clone();
@@ -379,7 +383,7 @@ async fn lead(
     let result = tokio::select! {
         () = controller => if stop.is_cancelled() { Ok(()) } else { Err(ControllerError::Ended("the controller")) },
         _ = watches => Err(ControllerError::Ended("a watch")),
-        () = tending => Err(ControllerError::Ended("the care for UpgradeChecks")),
+        () = tending => Err(ControllerError::Ended("the care for strays")),
         () = overseeing => Err(ControllerError::Ended("the look at the watches")),
     };
     watching.iter().for_each(tokio::task::JoinHandle::abort);

@@ -20,8 +20,8 @@ const CLUSTER: &str = "kube-system";
 pub struct OwnerSettings {
     /// Uids of the namespaces `kube-system` of management clusters whose marks are taken over.
     pub take_over_from: BTreeSet<String>,
-    /// Whether ClusterIdentities of all namespaces are seen.
-    pub all_namespaces: bool,
+    /// The namespace whose ClusterIdentities are seen; `None`: those of all.
+    pub namespace: Option<String>,
 }
 
 impl Shared {
@@ -44,7 +44,7 @@ impl Shared {
             own: Some(own),
             others,
             // A watch that fails may not show one that exists.
-            complete: self.owner_settings.all_namespaces && !self.health.is_failing(Watch::ClusterIdentities),
+            complete: self.owner_settings.namespace.is_none() && !self.health.is_failing(Watch::ClusterIdentities),
             take_over_from: self.owner_settings.take_over_from.iter().cloned().chain(named).collect(),
         })
     }

@@ -286,7 +286,8 @@ async fn report(
     let generation = identity.metadata.generation;
     let next = status::after_pass(&previous, generation, desired, evidence, &states, &outcome, now);
     let untold = terms.followed && matches!(outcome, Outcome::Changed { .. });
-    let of_requests = tell_requests(shared, requests, &states, evidence.plan(), &live, (now, untold)).await;
+    let of_requests =
+        tell_requests(shared, requests, &states, (&desired.identity, evidence.plan(), &live), (now, untold)).await;
     shared.remember_own_change(identity, previous.last_changed_time.as_deref(), next.last_changed_time.as_deref());
     let told = shared.publisher.identity(identity, &previous, &next, evidence).await;
     shared.tell_consents(identity, desired, evidence).await;
@@ -363,8 +364,7 @@ async fn tell_requests(
     shared: &Arc<Shared>,
     requests: &Requests,
     states: &[RequestState<'_>],
-    plan: &Plan,
-    live: &Live,
+    of: (&str, &Plan, &Live),
     (now, first_left_out): (Timestamp, bool),
 ) -> Option<FaultClass> {
     // By number and boxed: the compiler cannot see through a stream of borrowing futures that they may be sent.
@@ -374,7 +374,7 @@ async fn tell_requests(
     };
     let told: Vec<usize> = (0..states.len()).filter(|at| !is_left_out(&states[*at])).collect();
     stream::iter(told)
-        .map(|at| tell_request(shared, requests, &states[at], plan, live, now).boxed())
+        .map(|at| tell_request(shared, requests, &states[at], of, now).boxed())
         .buffer_unordered(SIDE_BY_SIDE)
         .fold(None, |all, one| std::future::ready(all.or(one)))
         .await
@@ -392,13 +392,12 @@ async fn tell_request(
     shared: &Arc<Shared>,
     requests: &Requests,
     state: &RequestState<'_>,
-    plan: &Plan,
-    live: &Live,
+    of: (&str, &Plan, &Live),
     now: Timestamp,
 ) -> Option<FaultClass> {
     let request = requests.objects.get(state.id).filter(|_| !state.belongs_to_another())?;
     let previous = request.status.clone().unwrap_or_default();
-    let next = request_status::after_pass(&previous, request.metadata.generation, state, (plan, live), now);
+    let next = request_status::after_pass(&previous, request.metadata.generation, state, of, now);
     let error = shared.publisher.request(request, &previous, &next).await.err()?;
     tracing::warn!(request = full_name(request), %error, "a status could not be written");
     let class = kubernetes::errors::fault("patch status", "a status", &error).class;

@@ -81,7 +81,7 @@ pub fn after_pass(
     previous: &CredentialsRequestStatus,
     generation: Option<i64>,
     state: &RequestState<'_>,
-    (plan, live): (&Plan, &Live),
+    (identity, plan, live): (&str, &Plan, &Live),
     now: Timestamp,
 ) -> CredentialsRequestStatus {
     let mut conditions = Conditions { previous: &previous.conditions, generation, now, out: Vec::new() };
@@ -112,7 +112,8 @@ pub fn after_pass(
         Standing::Wanted(wants) => {
             requested(&mut conditions, wants);
             synced(&mut status, previous, generation, wants, now);
-            Some(provider_status(before, state, wants, (plan, live)))
+            let provider = provider_status(before, state, wants, (plan, live));
+            Some(AwsProviderStatus { cluster_identity: Some(identity.to_owned()), ..provider })
         }
     };
     status.provider_status = provider.map(written);

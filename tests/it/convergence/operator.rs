@@ -250,7 +250,13 @@ impl Operator {
                     if matches!(outcome, Outcome::Changed { .. }) && previous.conditions.is_empty() {
                         continue;
                     }
-                    let next = request_status::after_pass(&previous, GENERATION, state, (evidence.plan(), &live), now);
+                    let next = request_status::after_pass(
+                        &previous,
+                        GENERATION,
+                        state,
+                        (&desired.identity, evidence.plan(), &live),
+                        now,
+                    );
                     requests.insert(state.id.clone(), next);
                 }
                 let due = Self::due_after(&desired, &evidence, now);

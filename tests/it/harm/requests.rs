@@ -107,11 +107,48 @@ fn misspelt_namespace_is_nothing_selected() {
     assert!(message.contains("openshift-cloud-credential-operatr"), "{message}");
     scene.passes(2);
     kept.assert_there(&scene);
+    // Nor do the requests go on saying that all is well.
+    for request in ["a", "b"] {
+        await_served_by_nobody(&scene, request, "selects this request no more");
+    }
+    patch(&scene, &json!({"spec": {"credentialsRequests": {"namespaces": [scene.name]}}}));
+    for request in ["a", "b"] {
+        scene.await_request(request, "Ready", "True");
+    }
+    scene.passes(2);
+    patch(&scene, &json!({"spec": {"credentialsRequests": {"namespaces": namespaces}}}));
+    await_unharmed(&scene, "NothingSelected", |object| not_ready(object, "NothingSelected"));
 
     // Who means it says so.
     patch(&scene, &json!({"spec": {"credentialsRequests": {"allowEmpty": true}}}));
     await_unharmed(&scene, "Ready=True", |object| condition_is(object, "Ready", "True").map(drop));
     kept.assert_there(&scene);
+}
+
+/// The ClusterIdentity is deleted under `Retain`: what its requests have stays, and nobody says any more that it is right.
+#[test]
+fn requests_of_a_deleted_identity_are_served_by_nobody() {
+    let scene = ready("harm-retained", "", "", &["a"]);
+    let before = scene.request_object("a")["status"]["providerStatus"].clone();
+    scene.cluster.kubectl_ok(&["delete", "cid", &scene.name, "-n", &scene.name, "--timeout=60s"]);
+    await_served_by_nobody(&scene, "a", "there is no ClusterIdentity");
+    assert_eq!(scene.request_object("a")["status"]["providerStatus"], before, "what is remembered stays");
+}
+
+/// Waits until a request says that nobody serves it.
+#[track_caller]
+fn await_served_by_nobody(scene: &Scene, request: &str, why: &str) {
+    eventually(SOON, "the request to be served by nobody", || {
+        let object = scene.request_object(request);
+        condition_is(&object, "Drifted", "Unknown")?;
+        let message = condition_is(&object, "Ready", "Unknown")?;
+        let reason = said(&object, "Ready", "reason");
+        if reason == "NoClusterIdentity" && message.contains(why) {
+            Ok(())
+        } else {
+            Err(format!("{reason}: {message}"))
+        }
+    });
 }
 
 /// A second request names the Secret of a component that works.

@@ -15,7 +15,7 @@ test: ## run all tests
 	@# What is not run is kept fit to be run.
 	cargo build --quiet --bench operator
 	@# Most integration tests wait most of the time, so more of them run than there are processors.
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} cargo test
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} cargo test
 
 soak: ## a thousand lives on the model, ten thousand histories of mistakes, ten million requests put to the reference, ten minutes of each fuzz target (about an hour)
 	tests/setup controlplane emulators controller-manager gitops

@@ -43,6 +43,15 @@ pub struct Scene {
     pub operator: Option<Operator>,
 }
 
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.operator = None;
+        if !std::thread::panicking() {
+            aws_state::remove(&format!("{0}-{0}-", self.name), &self.provider_arn());
+        }
+    }
+}
+
 impl Scene {
     /// A namespace with signing keys in it, on Rolecall's schema; no ClusterIdentity, no operator yet.
     pub fn new(name: &str) -> Self {

@@ -159,6 +159,24 @@ pub fn role_names() -> Vec<String> {
     names
 }
 
+/// Removes what is left of a scene, as far as that goes: each role and provider makes every listing of the other tests longer.
+pub fn remove(prefix: &str, provider: &str) {
+    let Ok(roles) = block_on(iam().list_roles().into_paginator().items().send().try_collect()) else { return };
+    for name in roles.into_iter().map(|role| role.role_name).filter(|name| name.starts_with(prefix)) {
+        let inline = block_on(iam().list_role_policies().role_name(&name).send());
+        for policy in inline.into_iter().flat_map(|answer| answer.policy_names) {
+            drop(block_on(iam().delete_role_policy().role_name(&name).policy_name(policy).send()));
+        }
+        let attached = block_on(iam().list_attached_role_policies().role_name(&name).send());
+        for policy in attached.into_iter().filter_map(|answer| answer.attached_policies).flatten() {
+            let detach = iam().detach_role_policy().role_name(&name).set_policy_arn(policy.policy_arn);
+            drop(block_on(detach.send()));
+        }
+        drop(block_on(iam().delete_role().role_name(&name).send()));
+    }
+    drop(block_on(iam().delete_open_id_connect_provider().open_id_connect_provider_arn(provider).send()));
+}
+
 /// The OpenID Connect provider with this ARN.
 #[track_caller]
 pub fn provider(arn: &str) -> Option<ProviderView> {

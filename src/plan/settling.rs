@@ -287,8 +287,12 @@ impl Entry {
         !self.seen || self.differences == step.differences || self.has_passed_by(step)
     }
 
-    /// Whether what a step has found was found or made by the changes that this one replaced.
+    /// Whether what a step has found was found or made by the changes that this one replaced. S3 shows an object as it was last
+    /// written, so that what is found there is never an earlier one of ours.
     fn has_passed_by(&self, step: &Step) -> bool {
+        if matches!(self.change, Change::PutObject { .. }) {
+            return false;
+        }
         let was = |now: &Difference| {
             let mut earlier = self.earlier.iter().flat_map(|(_, differences)| differences);
             earlier.any(|then| then.field == now.field && (then.found == now.found || then.wanted == now.found))

@@ -82,6 +82,28 @@ fn what_one_of_two_changes_found_is_no_drift_after_the_other_was_seen() {
 }
 
 #[test]
+fn a_document_that_somebody_deletes_again_is_drift_at_once() {
+    let desired = desired();
+    let mut settling = all_made(&plan(&desired, &empty(&desired), &Prior::default()), 0).settling;
+    let verified = plan(&desired, &perfect(&desired), &Prior::default()).fingerprints;
+    let mut look = |document: Option<&str>, second: i64| {
+        let mut observed = perfect(&desired);
+        if let Some(document) = document {
+            bucket(&mut observed).discovery = Seen::Known((document != "none").then(|| object(document)));
+        }
+        let prior = Prior { settling: settling.clone(), verified: verified.clone(), ..Prior::default() };
+        let plan = plan(&desired, &observed, &prior);
+        settling = plan.settling.clone();
+        plan.steps.iter().for_each(|step| settling.made(step, at(second)));
+        plan.drift().count()
+    };
+    assert_eq!(look(None, 1), 0);
+    for (second, document) in [(2, r#"{"issuer": "https://e.vil/"}"#), (4, "none")] {
+        assert_eq!((look(Some(document), second), look(None, second + 1)), (1, 0), "{document}");
+    }
+}
+
+#[test]
 fn what_is_too_old_to_settle_is_made_again() {
     let desired = desired();
     let mut prior = all_made(&plan(&desired, &empty(&desired), &Prior::default()), 0);

@@ -266,6 +266,12 @@ fn used_role(desired: &Desired, observed: &Observed) -> Option<String> {
         Ok(roles) => roles,
         Err(fault) => return Some(format!("the cluster's roles cannot be listed ({fault})")),
     };
+    let unread = |name: &str, fault: &Fault| Some(format!("{name} cannot be read ({fault})"));
+    let of_wanted = observed.roles.iter().find_map(|(name, role)| unread(&format!("role {name}"), role.known().err()?));
+    let of_left_over = || left_over.iter().find_map(|role| unread("a role of the cluster", role.known().err()?));
+    if let Some(unread) = of_wanted.or_else(of_left_over) {
+        return Some(unread);
+    }
     let of_wanted = observed.roles.values().filter_map(|role| role.known().ok()?.as_ref());
     let of_wanted =
         of_wanted.map(|role| (&role.name, role.created, role.last_used.as_ref(), trusted_providers(&role.trust)));

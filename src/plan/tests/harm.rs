@@ -173,6 +173,12 @@ fn roles_that_trust_another_provider_speak_for_it() {
     refused(&used, "role prod-eu-a was last used");
     used.leftovers.roles = Seen::Unknown(super::leftovers::denied("iam:ListRoles"));
     refused(&used, "cannot be listed");
+    used.leftovers.roles = Seen::Known(vec![Seen::Unknown(super::leftovers::denied("iam:GetRole"))]);
+    refused(&used, "cannot be read");
+    let mut used = observed.clone();
+    let (_, ingress) = desired.wanted().find(|(_, other)| other.role.name != wanted.role.name).unwrap();
+    used.roles.insert(ingress.role.name.clone(), Seen::Unknown(super::leftovers::denied("iam:GetRole")));
+    refused(&used, "cannot be read");
     let mut used = observed.clone();
     used.account_use.any = false;
     refused(&used, "no use of any role");

@@ -209,8 +209,8 @@ pub fn inputs(
     now: Timestamp,
 ) -> Inputs {
     let status = identity.status.clone().unwrap_or_default();
-    // What an older CustomResourceDefinition has cut is no key.
     let provisioned = remembered_secrets(&status);
+    // What an older CustomResourceDefinition has cut is no key.
     let whole = status.keys.into_iter().filter(|key| !key.kid.is_empty() && !key.n.is_empty() && !key.e.is_empty());
     let remembered_keys = whole.map(|key| RememberedKey {
         retiring_since: key.retiring_since.and_then(|since| since.parse().ok()),
@@ -282,11 +282,11 @@ pub fn prior(identity: &ClusterIdentity, requests: &BTreeMap<RequestId, Credenti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::cluster_identity::RetainedSecretStatus;
+    use crate::api::cluster_identity::ProvisionedSecretStatus;
 
     #[test]
     fn a_secret_is_remembered_once() {
-        let secret = |name: &str| RetainedSecretStatus {
+        let secret = |name: &str| ProvisionedSecretStatus {
             secret: format!("openshift-image-registry/{name}"),
             credentials_request: "prod/registry".into(),
             role_arn: "arn:aws:iam::123456789012:role/registry".into(),

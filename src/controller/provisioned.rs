@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use super::gather::full_name;
 use super::pass::Shared;
-use crate::api::cluster_identity::{ManagementPolicy, RetainedSecretStatus};
+use crate::api::cluster_identity::{ManagementPolicy, ProvisionedSecretStatus};
 use crate::api::{ClusterIdentity, ClusterIdentityStatus};
 use crate::apply::Evidence;
 use crate::desired::request::RequestId;
@@ -19,8 +19,8 @@ use crate::plan::Subject;
 pub type Known = BTreeMap<SecretKey, ProvisionedSecret>;
 
 /// A Secret, as the status remembers it.
-pub fn as_status(secret: &ProvisionedSecret) -> RetainedSecretStatus {
-    RetainedSecretStatus {
+pub fn as_status(secret: &ProvisionedSecret) -> ProvisionedSecretStatus {
+    ProvisionedSecretStatus {
         secret: secret.key.to_string(),
         credentials_request: secret.request.to_string(),
         role_arn: secret.role_arn.clone(),
@@ -29,7 +29,11 @@ pub fn as_status(secret: &ProvisionedSecret) -> RetainedSecretStatus {
 }
 
 /// The Secrets of requests in force, as the status remembers them.
-pub fn in_force(previous: &ClusterIdentityStatus, desired: &Desired, evidence: &Evidence) -> Vec<RetainedSecretStatus> {
+pub fn in_force(
+    previous: &ClusterIdentityStatus,
+    desired: &Desired,
+    evidence: &Evidence,
+) -> Vec<ProvisionedSecretStatus> {
     if desired.management == ManagementPolicy::Observe {
         return Vec::new();
     }
@@ -43,7 +47,7 @@ pub fn in_force(previous: &ClusterIdentityStatus, desired: &Desired, evidence: &
 }
 
 /// A Secret that the status remembers.
-pub fn from_status(remembered: &RetainedSecretStatus) -> Option<ProvisionedSecret> {
+pub fn from_status(remembered: &ProvisionedSecretStatus) -> Option<ProvisionedSecret> {
     let (namespace, name) = remembered.secret.split_once('/')?;
     let (of_request, request) = remembered.credentials_request.split_once('/')?;
     // What an older CustomResourceDefinition has cut does not make a Secret.

@@ -12,7 +12,7 @@ use super::pass::Shared;
 use super::request_status::{self, remembered};
 use super::watch_health::Watch;
 use super::watches::{IdentityRef, selects};
-use crate::api::{CredentialsRequest, RELEASE_LABEL};
+use crate::api::{ClusterIdentity, CredentialsRequest, RELEASE_LABEL};
 
 /// How often requests are looked at that no pass looks at.
 const INTERVAL: Duration = Duration::from_secs(20);
@@ -58,7 +58,7 @@ fn nobody_serves(shared: &Shared, request: &CredentialsRequest) -> Option<String
         }
         Some(_) => return None,
     };
-    let selecting = |identity: &crate::api::ClusterIdentity| selects(identity, &namespace, &labels).then_some(());
+    let selecting = |identity: &ClusterIdentity| selects(identity, &namespace, &labels).then_some(());
     if !shared.stores.among_identities(selecting).is_empty() {
         return None;
     }

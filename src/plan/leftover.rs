@@ -109,8 +109,8 @@ fn take_all_grants_back(draft: &mut Draft, desired: &Desired, roles: &[&Leftover
     }
     for role in granted {
         // No component uses what was only granted ahead: a status that says so of a role in use is older than the role's Secret.
-        if let Some(last) = role.last_used.as_ref().filter(|_| is_used(role, desired)) {
-            let obstacle = Obstacle::RoleInUse { role: role.name.clone(), others: format!("a component, last {last}") };
+        if let Some(others) = last_use(role, desired) {
+            let obstacle = Obstacle::RoleInUse { role: role.name.clone(), others };
             draft.obstruct(&Subject::LeftoverRole(role.name.clone()), obstacle);
             continue;
         }
@@ -118,10 +118,10 @@ fn take_all_grants_back(draft: &mut Draft, desired: &Desired, roles: &[&Leftover
     }
 }
 
-/// Whether AWS tells a use of a role within the window.
-fn is_used(role: &Leftover, desired: &Desired) -> bool {
-    in_use(&role.name, (role.created, role.last_used.as_ref()), true, desired.deletion.in_use_window, desired.now)
-        .is_some()
+/// The use of a role within the window, where AWS tells one.
+fn last_use(role: &Leftover, desired: &Desired) -> Option<String> {
+    let last = role.last_used.as_ref()?;
+    in_use(&role.name, (role.created, Some(last)), true, desired.deletion.in_use_window, desired.now)
 }
 
 /// Whether it is not known all what is asked for, so that nothing counts as left over.

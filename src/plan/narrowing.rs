@@ -6,6 +6,7 @@ use std::fmt;
 use super::deletion::digest;
 use crate::desired::Wanted;
 use crate::desired::issuer::DesiredProvider;
+use crate::desired::keys::named;
 use crate::observed::{ReadPolicy, Seen};
 use crate::policy::coverage::{Finding, Granted, Required, Source, Verdict, judge};
 use crate::policy::document::{Clause, Statement};
@@ -14,9 +15,6 @@ use crate::policy::{Document, Effect};
 
 /// The audience that the components of OpenShift put into their tokens.
 const AUDIENCE: &str = "openshift";
-/// How many actions or subjects a message names.
-const MOST_NAMED: usize = 10;
-
 /// What a change takes away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Loss {
@@ -32,10 +30,8 @@ impl Loss {
         if parts.is_empty() {
             return None;
         }
-        let more = parts.len().saturating_sub(MOST_NAMED);
-        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let named = parts.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-        Some(Self { words: format!("{kind}{named}{rest}"), digest: digest(parts.iter().map(String::as_str)) })
+        let parts = || parts.iter().map(String::as_str);
+        Some(Self { words: format!("{kind}{}", named(parts())), digest: digest(parts()) })
     }
 
     /// What cannot be told apart, in words.

@@ -58,12 +58,12 @@ pub struct ClusterIdentityStatus {
     /// there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["secret"]))]
-    pub retained_secrets: Vec<RetainedSecretStatus>,
+    pub retained_secrets: Vec<ProvisionedSecretStatus>,
     /// The Secrets of requests in force that were seen to be right. When a request goes, and its Secret with it, this tells what the
     /// Secret was.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["secret"]))]
-    pub provisioned_secrets: Vec<RetainedSecretStatus>,
+    pub provisioned_secrets: Vec<ProvisionedSecretStatus>,
     /// Resources whose owner mark (tag or annotation `rolecall.dev/owner`) is still to be set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending_marks: Vec<PendingMark>,
@@ -117,7 +117,7 @@ pub struct ClusterIdentityStatus {
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(!default)]
-pub struct RetainedSecretStatus {
+pub struct ProvisionedSecretStatus {
     /// `namespace/name` of the Secret.
     pub secret: String,
     /// `namespace/name` of the request.

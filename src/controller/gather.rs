@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
-use super::provisioned::from_status;
+use super::provisioned::{self, from_status};
 use super::request_status::remembered;
 use super::status::{deletions, issuer_part};
 use super::unreadable;
@@ -204,12 +204,14 @@ pub fn inputs(
     identity: &ClusterIdentity,
     account: &str,
     keys: Vec<KeySource>,
-    requests: Vec<RequestInput>,
+    mut requests: Vec<RequestInput>,
     owners: Owners,
     now: Timestamp,
 ) -> Inputs {
     let status = identity.status.clone().unwrap_or_default();
     let provisioned = remembered_secrets(&status);
+    let of_requests: Vec<_> = status.provisioned_secrets.iter().filter_map(from_status).collect();
+    provisioned::restore(&mut requests, &of_requests);
     // What an older CustomResourceDefinition has cut is no key.
     let whole = status.keys.into_iter().filter(|key| !key.kid.is_empty() && !key.n.is_empty() && !key.e.is_empty());
     let remembered_keys = whole.map(|key| RememberedKey {

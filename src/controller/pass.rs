@@ -471,7 +471,8 @@ async fn look_and_act(
     let session = opened.map_err(Outcome::NoAccount)?;
     gather::refuse_other_account(identity, &requests.objects, &session.account.id).map_err(Outcome::Refused)?;
     let owners = shared.owners_of(identity).ok_or_else(|| Outcome::WatchLost(owners::not_seen()))?;
-    let inputs = gather::inputs(identity, &session.account.id, keys, inputs, owners, now);
+    let mut inputs = gather::inputs(identity, &session.account.id, keys, inputs, owners, now);
+    shared.restore_provisioned(&mut inputs);
     let refused_by_aws = shared.refused_by_aws(identity);
     let provisioned = shared.no_longer_asked_for(&inputs);
     let inputs = Inputs { pre_grants: checks::pre_grants(checks, identity), refused_by_aws, provisioned, ..inputs };

@@ -12,7 +12,7 @@ use crate::apply::Evidence;
 use crate::desired::request::RequestId;
 use crate::desired::retained::ProvisionedSecret;
 use crate::desired::secret::SecretKey;
-use crate::desired::{Desired, Inputs, RequestInput};
+use crate::desired::{Desired, Inputs, Provisioned, RequestInput};
 use crate::plan::Subject;
 
 /// What was provisioned for a ClusterIdentity, by Secret.
@@ -62,7 +62,44 @@ pub fn from_status(remembered: &ProvisionedSecretStatus) -> Option<ProvisionedSe
     })
 }
 
+/// A request whose status was lost has what the ClusterIdentity remembers of it. Where that is more than one Secret, the one that
+/// it asks for comes first.
+pub fn restore<'a>(requests: &mut [RequestInput], remembered: impl IntoIterator<Item = &'a ProvisionedSecret>) {
+    let mut of_requests: BTreeMap<&RequestId, Vec<&ProvisionedSecret>> = BTreeMap::new();
+    for secret in remembered {
+        of_requests.entry(&secret.request).or_default().push(secret);
+    }
+    for request in requests.iter_mut().filter(|request| request.has.is_none()) {
+        let Some(all) = of_requests.get(&request.id) else { continue };
+        let asked_for = request.spec.as_ref().ok().and_then(|spec| spec.secret_ref.key());
+        let of_spec = all.iter().find(|secret| Some(&secret.key) == asked_for.as_ref());
+        request.has = of_spec.or(all.first()).and_then(|secret| has(secret));
+    }
+}
+
+fn has(secret: &ProvisionedSecret) -> Option<Provisioned> {
+    // arn:aws:iam::ACCOUNT:role/PATH/NAME
+    let (_, role) = secret.role_arn.split_once(":role/")?;
+    Some(Provisioned {
+        role: role.rsplit('/').next()?.to_owned(),
+        role_arn: secret.role_arn.clone(),
+        role_id: String::new(),
+        secret: Some(secret.key.clone()),
+        token_path: secret.token_path.clone(),
+        policy_hash: None,
+        trust_hash: None,
+    })
+}
+
 impl Shared {
+    /// Gives requests whose statuses were lost what this process remembers of them.
+    pub fn restore_provisioned(&self, inputs: &mut Inputs) {
+        let all = self.provisioned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(&inputs.identity) {
+            restore(&mut inputs.requests, known.values());
+        }
+    }
+
     /// What was provisioned for a ClusterIdentity, by this process or as its status remembers (`inputs.provisioned`), and is asked
     /// for by no request in force.
     pub fn no_longer_asked_for(&self, inputs: &Inputs) -> Vec<ProvisionedSecret> {
@@ -121,5 +158,56 @@ pub fn remember(known: &mut Known, desired: &Desired, evidence: &Evidence) {
             };
             known.insert(secret.key.clone(), provisioned);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(key: &str, request: &str, role: &str) -> ProvisionedSecret {
+        let status = ProvisionedSecretStatus {
+            secret: format!("openshift-registry/{key}"),
+            credentials_request: format!("prod/{request}"),
+            role_arn: format!("arn:aws:iam::123456789012:role{role}"),
+            cloud_token_path: "/token".into(),
+        };
+        from_status(&status).unwrap()
+    }
+
+    fn request(name: &str, asked_for: Option<&str>, has: Option<Provisioned>) -> RequestInput {
+        let spec = asked_for.map(|name| {
+            let spec = format!(r#"{{"secretRef": {{"namespace": "openshift-registry", "name": "{name}"}}}}"#);
+            serde_json::from_str(&spec).unwrap()
+        });
+        RequestInput {
+            id: RequestId { namespace: "prod".into(), name: name.into() },
+            spec: spec.ok_or_else(|| "too deep".into()),
+            candidate_of: None,
+            tombstone: false,
+            claimed_by: None,
+            claim_in_doubt: false,
+            has,
+            created: None,
+        }
+    }
+
+    #[test]
+    fn a_request_without_a_status_has_what_is_remembered_of_it() {
+        let remembered = [secret("a", "a", "/made"), secret("a2", "a", "/path/made-later"), secret("b", "b", "/b")];
+        let mut requests = [
+            request("a", Some("a2"), None),
+            request("a", Some("a3"), None),
+            request("a", None, None),
+            request("other", Some("a"), None),
+            request("b", Some("b2"), has(&remembered[0])),
+        ];
+        restore(&mut requests, &remembered);
+        let has = |at: usize| requests[at].has.as_ref().map(|has: &Provisioned| has.role.as_str());
+        // The one that it asks for, or else the first; of one that cannot be read, too.
+        assert_eq!([has(0), has(1), has(2)], [Some("made-later"), Some("made"), Some("made")]);
+        assert_eq!(requests[0].has.as_ref().unwrap().secret.as_ref(), Some(&remembered[1].key));
+        assert_eq!(has(3), None, "nothing is remembered of it");
+        assert_eq!(has(4), Some("made"), "what its own status says counts");
     }
 }

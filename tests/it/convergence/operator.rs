@@ -340,7 +340,8 @@ impl Operator {
         let account = &session.account.id;
         gather::refuse_other_account(&identity, &objects, account).map_err(Outcome::Refused)?;
         let now = self.now();
-        let inputs = gather::inputs(&identity, account, keys, stored.requests(), stored.owners(), now);
+        let mut inputs = gather::inputs(&identity, account, keys, stored.requests(), stored.owners(), now);
+        provisioned::restore(&mut inputs.requests, self.provisioned.values());
         let provisioned = provisioned::no_longer_asked_for(&inputs, Some(&self.provisioned));
         let inputs = Inputs { provisioned, ..inputs };
         let desired = desire(&inputs).map_err(Outcome::Refused)?;

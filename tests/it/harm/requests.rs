@@ -34,6 +34,28 @@ fn refused_request_that_names_another_secret_keeps_what_it_had() {
     assert!(condition(&scene.identity_object(), "OrphanedCloudResource").is_none());
 }
 
+/// The same while the operator is down, and the request's status goes, as with a restore that leaves statuses out.
+#[test]
+fn refused_request_whose_status_is_lost_keeps_what_it_had() {
+    let mut scene = ready("harm-forgotten", AT_ONCE, DELETE, &["a", "b"]);
+    let kept = Kept::of(&scene);
+    stop(&mut scene);
+    let mut edited = request_json(&scene.name, "a");
+    edited["spec"]["secretRef"]["name"] = json!("a2-creds");
+    edited["spec"]["providerSpec"]["statementEntries"][0]["action"] = json!(["iam:*"]);
+    scene.cluster.apply_ok(&edited.to_string());
+    let mut object = scene.request_object("a");
+    object["status"] = json!({"provisioned": false, "lastSyncGeneration": 0});
+    scene.cluster.replace_status(&object);
+    scene.proxy.reset_counts();
+    start(&mut scene);
+    await_refused(&scene, "a", "ActionRefusedByGuardrail");
+    scene.passes(3);
+    assert_nothing_changed(&scene);
+    kept.assert_there(&scene);
+    assert!(condition(&scene.identity_object(), "OrphanedCloudResource").is_none());
+}
+
 /// What replaces the old role cannot be made: its name is taken.
 #[test]
 fn request_whose_new_role_cannot_be_made_keeps_the_old_one() {

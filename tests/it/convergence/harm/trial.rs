@@ -418,8 +418,9 @@ impl Trial {
             }
             // A role that was made at another path is in the way until it is deleted, as the message says.
             if number > 10 && ended.told.iter().any(|told| told.contains("and IAM cannot move it")) {
-                let elsewhere = self.model.roles(ACCOUNT).into_iter().filter(|role| role.path != "/");
-                elsewhere.for_each(|role| drop(self.model.delete_role(ACCOUNT, &role.name, Visible::AtOnce)));
+                for role in self.model.roles(ACCOUNT).into_iter().filter(|role| role.path != "/") {
+                    self.model.delete_role(ACCOUNT, &role.name, Visible::AtOnce);
+                }
             }
             // Nor is a Secret that was written for a role of another name, until it is deleted, as the message says.
             if number > 10 {

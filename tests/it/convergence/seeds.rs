@@ -14,12 +14,16 @@ const STACK: usize = 8 * 1024 * 1024;
 /// What came of a case, or what is wrong.
 pub type Case = Result<(), String>;
 
-/// Runs a case for every seed until one fails. Whether these were as many as are run by default, or more: enough to ask
+/// Of more seeds than by default, so many may fail before the others are given up: a night is long.
+const FAILURES_OF_A_NIGHT: usize = 20;
+
+/// Runs a case for every seed until one fails, or some of many. Whether these were as many as are run by default, or more: enough to ask
 /// what happened in all of them together.
 pub fn for_each_seed<F: Future<Output = Case>>(default: u64, case: impl Fn(u64) -> F + Sync) -> bool {
     let seeds = seeds(default);
     assert!(!seeds.is_empty(), "there is no seed in {seeds:?}");
-    let failures = side_by_side(seeds.clone(), 1, |seed| {
+    let most = if seeds.end - seeds.start > default { FAILURES_OF_A_NIGHT } else { 1 };
+    let failures = side_by_side(seeds.clone(), most, |seed| {
         let again = format!("ROLECALL_SEEDS={seed}..{}", seed + 1);
         in_paused_time(case(seed)).map_err(|why| format!("{again}: {why}"))
     });

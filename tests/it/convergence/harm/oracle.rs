@@ -23,8 +23,23 @@ pub struct Demand {
     pub subjects: BTreeSet<String>,
     /// Actions, each with a resource.
     pub actions: BTreeSet<(String, String)>,
-    /// Since when nobody asks for it any more: on the clock that is right, and on the process's.
-    pub removed: Option<(Instant, Timestamp)>,
+    /// Since when nobody asks for it any more.
+    pub removed: Option<Removal>,
+}
+
+/// That nobody asks for a component any more.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Removal {
+    since: Instant,
+    /// When the first pass after that began, on the process's clock.
+    seen: Option<Timestamp>,
+}
+
+impl Removal {
+    /// From now on.
+    pub fn now() -> Self {
+        Self { since: Instant::now(), seen: None }
+    }
 }
 
 /// What the rules allow at the moment, as the ClusterIdentity states them.
@@ -116,6 +131,9 @@ impl Oracle {
         let sight = self.see();
         let mut state = self.lock();
         (state.before, state.now) = (sight, now);
+        for removal in state.demands.values_mut().filter_map(|demand| demand.removed.as_mut()) {
+            removal.seen.get_or_insert(now);
+        }
     }
 
     pub fn set_rules(&self, rules: Rules) {
@@ -290,8 +308,9 @@ impl Oracle {
         match removed {
             _ if rules.teardown => {}
             None => return Err("it is in force".to_owned()),
-            Some((since, on_clock)) => {
-                let shown = Duration::try_from(state.now.duration_since(on_clock)).unwrap_or_default();
+            Some(Removal { since, seen }) => {
+                let shown = seen.map(|seen| state.now.duration_since(seen)).unwrap_or_default();
+                let shown = Duration::try_from(shown).unwrap_or_default();
                 let second = Duration::from_secs(1);
                 if shown + second < rules.delay || since.elapsed() + rules.gap + second < rules.delay {
                     return Err(format!("it is left over for {:?} only", since.elapsed()));

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::seeds::Dice;
 use super::mistakes::{Undo, done};
+use super::oracle::Removal;
 use super::trial::{ACTIONS, COMPONENTS, KEYS, Trial, component, demand, place};
 
 /// Names of requests that collide.
@@ -96,11 +97,10 @@ fn gone(trial: &mut Trial, dice: &mut Dice, names: &[&str]) -> Option<Undo> {
         return None;
     }
     trial.stored.change(wish);
-    let since = trial.now();
     trial.oracle.change(|all| {
         let of = |name: &str| names.contains(&name.trim_end_matches("-moved"));
         for (_, demand) in all.iter_mut().filter(|(name, _)| of(name)) {
-            demand.removed = demand.removed.or(Some(since));
+            demand.removed = demand.removed.or(Some(Removal::now()));
         }
     });
     if dice.percent(40) {
@@ -131,11 +131,10 @@ pub fn other_release(trial: &mut Trial, dice: &mut Dice) -> Option<Undo> {
         trial.stored.wish.requests.push(component("epsilon", &["worker"], &ACTIONS));
         trial.oracle.change(|all| all.insert("epsilon".to_owned(), demand(&place("epsilon"), &["worker"], &ACTIONS)));
     }
-    let since = trial.now();
     Some(Box::new(move |trial| {
         trial.oracle.change(|all| {
             if let Some(demand) = all.get_mut("epsilon") {
-                demand.removed = Some(since);
+                demand.removed = Some(Removal::now());
             }
         });
     }))
@@ -155,16 +154,14 @@ pub fn other_secret(trial: &mut Trial, _: &mut Dice) -> Option<Undo> {
         return None;
     }
     points_at(trial, "beta", "openshift-beta", "other")?;
-    let since = trial.now();
     trial.oracle.change(|all| {
-        all.get_mut("beta").expect("a component").removed = Some(since);
+        all.get_mut("beta").expect("a component").removed = Some(Removal::now());
         all.insert("beta-moved".to_owned(), demand("openshift-beta/other", &["worker"], &ACTIONS));
     });
     Some(Box::new(|trial| {
-        let since = trial.now();
         trial.oracle.change(|all| {
             if let Some(demand) = all.get_mut("beta-moved") {
-                demand.removed = Some(since);
+                demand.removed = Some(Removal::now());
             }
         });
     }))
@@ -196,10 +193,9 @@ pub fn tombstone(trial: &mut Trial, dice: &mut Dice) -> Option<Undo> {
     }
     let name = any(dice).0;
     of(trial, name)?.tombstone = true;
-    let since = trial.now();
     trial.oracle.change(|all| {
         let demand = all.get_mut(name).expect("a component");
-        demand.removed = demand.removed.or(Some(since));
+        demand.removed = demand.removed.or(Some(Removal::now()));
     });
     done()
 }

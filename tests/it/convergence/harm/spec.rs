@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::super::seeds::Dice;
 use super::super::wishes::GUARD;
 use super::mistakes::{Undo, done};
+use super::oracle::Removal;
 use super::trial::{COMPONENTS, ELSEWHERE, Trial};
 use crate::model::{ACCOUNT, Visible};
 
@@ -165,10 +166,10 @@ pub fn secret_namespaces(trial: &mut Trial, _: &mut Dice) -> Option<Undo> {
 
 /// A selector takes requests away as their removal does.
 fn selects(trial: &mut Trial, selector: &Value, keeps: impl Fn(&str) -> bool) -> Option<Undo> {
-    let since = trial.now();
     trial.oracle.change(|all| {
         for (name, demand) in all.iter_mut().filter(|(name, _)| !keeps(name)) {
-            demand.removed = demand.removed.or(Some(since)).filter(|_| COMPONENTS.iter().any(|(of, _)| of == name));
+            demand.removed =
+                demand.removed.or(Some(Removal::now())).filter(|_| COMPONENTS.iter().any(|(of, _)| of == name));
         }
     });
     let selector = serde_json::from_value(selector.clone()).expect("a selector");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use rolecall::api::cluster_identity::{DeletionPolicy, ManagementPolicy};
 use rolecall::api::{ALLOW_NARROWING, CONFIRM_DELETION, ClusterIdentitySpec};
 use rolecall::controller::outcome::Outcome;
@@ -435,11 +435,6 @@ impl Trial {
             last = Some((lacks, status.pending_marks));
         }
         self.wrong(format_args!("DOES NOT CONVERGE: {last:?}"))
-    }
-
-    /// A request is gone, or is asked for no more: when, on both clocks.
-    pub fn now(&self) -> (Instant, Timestamp) {
-        (Instant::now(), self.operator.now())
     }
 }
 

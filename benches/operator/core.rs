@@ -86,7 +86,7 @@ fn observed(
         provider: Seen::Known(None),
         other_providers: Some(Seen::Known(Vec::new())),
         boundaries: BTreeMap::new(),
-        account_use: AccountUse { any: true, trusting: Seen::Known(BTreeSet::new()) },
+        account_use: AccountUse { any: true, trusting: Seen::Known(BTreeSet::new()), namesakes: BTreeSet::new() },
         roles: roles.collect(),
         leftovers: Leftovers { roles: Seen::Known(Vec::new()), secrets: Vec::new() },
         secrets: secrets.collect::<BTreeMap<_, _>>(),

@@ -59,7 +59,8 @@ pub async fn roles(session: &Session, query: &RoleQuery<'_>) -> ObservedRoles {
             let of_wanted =
                 |role: &Seen<Option<ObservedRole>>| matches!(role, Seen::Known(Some(role)) if role.last_used.is_some());
             let any = usage.any() || leftovers.iter().any(known) || wanted.values().any(of_wanted);
-            let account_use = AccountUse { any, trusting: Seen::Known(usage.trusting(query.provider)) };
+            let namesakes = snapshot.beginning_with(query.prefix).map(|role| role.name.to_ascii_lowercase()).collect();
+            let account_use = AccountUse { any, trusting: Seen::Known(usage.trusting(query.provider)), namesakes };
             ObservedRoles { wanted, leftovers: Seen::Known(leftovers), account_use }
         }
         // Without the listing nothing is known of leftovers, but what is wanted can be looked at.

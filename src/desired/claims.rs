@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::pregrant::PreGrant;
 use super::request::{self, RequestId};
 use super::secret::SecretKey;
-use super::{Desired, Inputs, RequestInput, names};
+use super::{Desired, Inputs, RequestInput, RequestRefused, RequestVerdict, names};
 
 /// What requests lay claim to, whether or not they are in order: none of it is left over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +38,16 @@ pub struct Provisioned {
 }
 
 impl Desired {
+    /// The requests that are refused and keep a role and a Secret as these are.
+    pub fn kept(&self) -> impl Iterator<Item = (&RequestId, &Provisioned)> {
+        self.requests.iter().filter_map(|request| match &request.verdict {
+            // What an older ClusterIdentity serves is looked at there.
+            RequestVerdict::Refused(RequestRefused::BelongsToAnother { .. }) => None,
+            RequestVerdict::Refused(_) => Some((&request.id, request.has.as_ref()?)),
+            _ => None,
+        })
+    }
+
     /// The Secrets that a plan has to know: of requests, of what refused ones keep, and of roles that are kept.
     pub fn secrets_to_read(&self) -> BTreeSet<SecretKey> {
         let of_requests = self.wanted().filter_map(|(_, wanted)| wanted.secret.as_ref()).map(|secret| &secret.key);

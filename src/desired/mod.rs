@@ -229,6 +229,8 @@ pub struct Teardown {
     pub owner_tag: String,
     /// What the names of all its roles begin with.
     pub role_prefix: String,
+    /// How long names are shortened.
+    pub naming: Naming,
     /// Its issuer.
     pub issuer: DesiredIssuer,
     /// Who owns what.
@@ -309,22 +311,17 @@ impl Teardown {
     pub fn infra_name(&self) -> &str {
         self.role_prefix.strip_suffix("-").unwrap_or(&self.role_prefix)
     }
+
+    /// The name of the role that belongs to a Secret.
+    pub fn role_of(&self, secret: &SecretKey) -> String {
+        names::role_of_secret(&self.role_prefix, secret, self.naming)
+    }
 }
 
 impl Desired {
     /// The name of the role that belongs to a Secret.
     pub fn role_of(&self, secret: &SecretKey) -> String {
-        names::role_name(&format!("{}{}-{}", self.role_prefix, secret.namespace, secret.name), self.naming)
-    }
-
-    /// The requests that are refused and keep a role and a Secret as these are.
-    pub fn kept(&self) -> impl Iterator<Item = (&RequestId, &Provisioned)> {
-        self.requests.iter().filter_map(|request| match &request.verdict {
-            // What an older ClusterIdentity serves is looked at there.
-            RequestVerdict::Refused(RequestRefused::BelongsToAnother { .. }) => None,
-            RequestVerdict::Refused(_) => Some((&request.id, request.has.as_ref()?)),
-            _ => None,
-        })
+        names::role_of_secret(&self.role_prefix, secret, self.naming)
     }
 
     /// The requests that come to a role and a Secret.
@@ -403,6 +400,7 @@ pub fn teardown(
         identity: identity.to_owned(),
         owner_tag: names::owner_tag_key(&spec.infra_name),
         role_prefix: names::role_prefix(&spec.infra_name),
+        naming: spec.roles.naming,
         issuer: desired_issuer(spec, account).marked(owners.mark()),
         deletion: DeletionRules::of(spec),
         confirmed: consents.confirms_deletion(&spec.infra_name),

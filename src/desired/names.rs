@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+use super::secret::SecretKey;
 use crate::api::cluster_identity::Naming;
 
 /// Longest name of an IAM role, in characters (IAM and STS quotas).
@@ -45,6 +46,11 @@ pub fn role_name(full: &str, naming: Naming) -> String {
             format!("{}-{}", cut(full, ROLE_NAME_MAX - 1 - HASH_DIGITS), &hash[..HASH_DIGITS])
         }
     }
+}
+
+/// The name of the role that belongs to a Secret, under this prefix of all role names of the cluster.
+pub fn role_of_secret(prefix: &str, secret: &SecretKey, naming: Naming) -> String {
+    role_name(&format!("{prefix}{}-{}", secret.namespace, secret.name), naming)
 }
 
 fn cut(text: &str, most: usize) -> &str {

@@ -38,12 +38,14 @@ pub struct AccountUse {
     pub any: bool,
     /// The roles whose trust policies name the cluster's OIDC provider, by name; or why that is not known.
     pub trusting: Seen<BTreeSet<String>>,
+    /// The names, in lower case, of all roles that are named like the cluster's, whoever's they are.
+    pub namesakes: BTreeSet<String>,
 }
 
 impl AccountUse {
     /// Nothing was read.
     pub const fn unknown(fault: Fault) -> Self {
-        Self { any: false, trusting: Seen::Unknown(fault) }
+        Self { any: false, trusting: Seen::Unknown(fault), namesakes: BTreeSet::new() }
     }
 }
 

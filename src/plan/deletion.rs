@@ -151,15 +151,18 @@ pub(super) fn decide(
 }
 
 /// A role of ours that is younger than all that the status remembers, and that nobody noted before it was made, was made after the
-/// backup that the status was restored from.
+/// backup that the status was restored from. A status that remembers no role was emptied.
 fn note_restored(draft: &mut Draft, components: &BTreeMap<String, Component<'_>>) {
-    let Some(newest) = draft.prior.newest_role else { return };
-    let roles = components.values().filter_map(|component| component.role);
+    let newest = draft.prior.newest_role;
     let unknown = |role: &&Leftover| {
-        role.created.is_some_and(|created| created > newest) && !draft.prior.begun_roles.contains(&role.name)
+        let is_younger = newest.is_none_or(|newest| role.created.is_some_and(|created| created > newest));
+        is_younger && !draft.prior.begun_roles.contains(&role.name)
     };
-    if let Some(role) = roles.into_iter().find(unknown) {
-        let told = format!("role {} is younger than any that it remembers", role.name);
+    if let Some(role) = components.values().filter_map(|component| component.role).find(unknown) {
+        let told = match newest {
+            Some(_) => format!("role {} is younger than any that it remembers", role.name),
+            None => format!("role {} carries the mark of this ClusterIdentity, and it remembers none", role.name),
+        };
         draft.restored.get_or_insert(told);
     }
 }

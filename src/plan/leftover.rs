@@ -13,7 +13,7 @@ use crate::desired::guardrails::is_among;
 use crate::desired::owner::{Holder, mark_in};
 use crate::desired::secret::SecretKey;
 use crate::observed::usage::in_use;
-use crate::observed::{FaultClass, Leftover, LeftoverSecret, Leftovers, Observed, SecretState, Seen};
+use crate::observed::{AccountUse, FaultClass, Leftover, LeftoverSecret, Leftovers, Observed, SecretState, Seen};
 
 /// Compares what is left over with what may become of it.
 pub(super) fn compare(draft: &mut Draft, desired: &Desired, observed: &Observed) {
@@ -145,7 +145,7 @@ fn delete_components(
     secrets: &[&LeftoverSecret],
 ) {
     draft.plan.deletions.in_use = Some(uses(desired, observed, roles));
-    let components = components(draft, desired, roles, secrets);
+    let components = components(draft, desired, (roles, secrets), &observed.account_use);
     if components.is_empty() {
         draft.plan.deletions.is_complete = !draft.is_obstructed(&Subject::Leftovers);
         return;
@@ -184,12 +184,12 @@ fn uses(desired: &Desired, observed: &Observed, leftovers: &[&Leftover]) -> supe
 }
 
 /// What is left over and may be deleted, by component. What does not carry the ClusterIdentity's own mark is only told: nobody has
-/// verified it here.
+/// verified it here. The Secret of such a role is kept, as it is where the role has lost all its tags.
 fn components<'a>(
     draft: &mut Draft,
     desired: &Desired,
-    roles: &[&'a Leftover],
-    secrets: &[&'a LeftoverSecret],
+    (roles, secrets): (&[&'a Leftover], &[&'a LeftoverSecret]),
+    account: &AccountUse,
 ) -> BTreeMap<String, Component<'a>> {
     let owners = draft.frame.owners;
     let settling = &draft.prior.settling;
@@ -218,10 +218,15 @@ fn components<'a>(
         if !is_own || !is_among(&desired.secret_namespaces, &secret.key.namespace) {
             continue;
         }
-        orphans.push(format!("secret/{}", secret.key));
-        if !unmarked.contains(&name.to_ascii_lowercase()) {
-            components.entry(name).or_default().secret = Some(secret);
+        let key = name.to_ascii_lowercase();
+        let is_left_over = roles.iter().any(|role| role.name.eq_ignore_ascii_case(&name));
+        let is_anothers = account.namesakes.contains(&key) && !is_left_over && !settling.has_deleted(&name);
+        if unmarked.contains(&key) || is_anothers {
+            orphans.push(format!("secret/{} (its role {name} is kept, and so is it)", secret.key));
+            continue;
         }
+        orphans.push(format!("secret/{}", secret.key));
+        components.entry(name).or_default().secret = Some(secret);
     }
     draft.plan.orphans.extend(orphans);
     components

@@ -101,7 +101,7 @@ enum UseOfWhatGoes {
     Unread(Subject, Fault),
 }
 
-/// Whether a deletion would take away what is in use: a role that was used, the Secret of such a role that stays because it does not
+/// Whether a deletion would take away what is in use: a role that was used, the Secret of a role that stays because it does not
 /// carry the mark, or the issuer that a role trusts that stays.
 fn use_of_what_goes(
     teardown: &Teardown,
@@ -112,13 +112,12 @@ fn use_of_what_goes(
 ) -> UseOfWhatGoes {
     let rules = teardown.deletion;
     let others = observed.roles.known().into_iter().flatten().filter_map(|role| role.known().ok());
-    let unmarked = others.filter(|role| teardown.owners.holder_by_tags(&role.tags) == Holder::Nobody);
-    let of_secrets = unmarked.filter(|_| !secrets.is_empty());
+    let of_secrets = others.filter(|_| !secrets.is_empty());
     let mut used = roles.iter().copied().chain(of_secrets).filter_map(|role| {
         let use_of = (role.created, role.last_used.as_ref());
         in_use(&role.name, use_of, observed.account_use.any, rules.in_use_window, teardown.now)
     });
-    if let Some(used) = used.next() {
+    if let Some(used) = used.next().or_else(|| serves_anothers_role(teardown, observed, secrets, prior)) {
         return UseOfWhatGoes::InUse(used);
     }
     let is_own = |tags| teardown.owners.holder_by_tags(tags) == Holder::Own;
@@ -146,6 +145,31 @@ fn use_of_what_goes(
         )),
         None => UseOfWhatGoes::Unused,
     }
+}
+
+/// A Secret whose role is there and does not belong to the cluster by its tags, so that nothing is known of its use.
+fn serves_anothers_role(
+    teardown: &Teardown,
+    observed: &ObservedTeardown,
+    secrets: &[&LeftoverSecret],
+    prior: &Prior,
+) -> Option<String> {
+    if teardown.deletion.in_use_window.is_zero() {
+        return None;
+    }
+    let known: Vec<&Leftover> =
+        observed.roles.known().into_iter().flatten().filter_map(|role| role.known().ok()).collect();
+    secrets.iter().find_map(|secret| {
+        let name = teardown.role_of(&secret.key);
+        let is_known = known.iter().any(|role| role.name.eq_ignore_ascii_case(&name));
+        let is_there = observed.account_use.namesakes.contains(&name.to_ascii_lowercase());
+        (is_there && !is_known && !prior.settling.has_deleted(&name)).then(|| {
+            format!(
+                "role {name} is not deleted with the ClusterIdentity, and its component needs the Secret {}",
+                secret.key
+            )
+        })
+    })
 }
 
 /// Whether a bucket that may not be looked at is another account's or region's: it was never seen to be ours.

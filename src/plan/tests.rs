@@ -31,6 +31,11 @@ fn prior_of(verified: BTreeMap<Subject, String>) -> Prior {
     Prior { verified, ..Prior::default() }
 }
 
+/// A status that has seen the roles: it was neither emptied nor restored.
+fn seasoned() -> Prior {
+    Prior { newest_role: Some(Timestamp::MAX), ..Prior::default() }
+}
+
 fn spec(more: &serde_json::Value) -> ClusterIdentitySpec {
     let mut spec = serde_json::json!({
         "infraName": "prod-eu", "region": "eu-west-1",
@@ -98,7 +103,7 @@ fn empty(desired: &Desired) -> Observed {
 
 /// Some role of the account is used, and none trusts the provider.
 fn account_use() -> AccountUse {
-    AccountUse { any: true, trusting: Seen::Known(BTreeSet::new()) }
+    AccountUse { any: true, trusting: Seen::Known(BTreeSet::new()), namesakes: BTreeSet::new() }
 }
 
 fn nothing_left() -> Leftovers {

@@ -427,7 +427,7 @@ fn left_over(name: &str, created: Timestamp, last_used: Option<Timestamp>) -> Le
 /// The plan at a time, over these leftovers and what is remembered.
 fn at(now: Timestamp, roles: &[Leftover], change: impl FnOnce(&mut Inputs, &mut Prior)) -> Plan {
     let mut inputs = inputs(spec(&json!({"deletionPolicy": "Delete"})));
-    let mut prior = Prior::default();
+    let mut prior = seasoned();
     inputs.now = now;
     change(&mut inputs, &mut prior);
     let desired = desire(&inputs).unwrap();
@@ -549,6 +549,24 @@ fn a_status_that_was_restored_deletes_nothing() {
     assert_eq!(restored.youngest, None);
 }
 
+/// A role carries the mark that this very ClusterIdentity has set, and the status knows nothing of it.
+#[test]
+fn a_status_that_was_emptied_deletes_nothing() {
+    let now = time("2026-01-10T00:00:00Z");
+    let role = left_over("a", time("2026-01-01T00:00:00Z"), None);
+    let after = |begun: &[&str]| {
+        at(now, std::slice::from_ref(&role), |inputs, prior| {
+            inputs.spec.guardrails.deletion_delay = crate::api::GoDuration::from_secs(0);
+            prior.newest_role = None;
+            prior.begun_roles = begun.iter().map(|name| (*name).to_owned()).collect();
+        })
+    };
+    let emptied = after(&[]);
+    assert!(emptied.steps.is_empty() && reasons(&emptied).contains("StatusRestored"), "{:?}", emptied.obstacles);
+    assert_eq!(emptied.youngest, None);
+    assert_eq!(names(&after(&["prod-eu-a"])), ["DeleteRole"], "it was noted before it was made");
+}
+
 #[test]
 fn a_teardown_takes_only_what_carries_its_mark_and_nothing_that_is_used() {
     let desired = desired();
@@ -573,6 +591,7 @@ fn a_teardown_takes_only_what_carries_its_mark_and_nothing_that_is_used() {
             account_use: AccountUse {
                 any: true,
                 trusting: Seen::Known(trusting.iter().map(|name| (*name).to_owned()).collect()),
+                namesakes: BTreeSet::new(),
             },
         };
         teardown(&doomed, &observed, &[], &Prior::default())

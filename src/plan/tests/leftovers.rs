@@ -174,7 +174,7 @@ fn while_a_watch_fails_nothing_is_deleted() {
         obstacle.to_string(),
         "nothing is deleted or put back before it answers again: the watch of secrets: forbidden; what is asked for may not be seen"
     );
-    assert_eq!(plan(&desired, &found, &Prior::default()).steps.len(), 3);
+    assert_eq!(plan(&desired, &found, &seasoned()).steps.len(), 3);
     let nothing = plan(&desired, &perfect(&desired), &prior);
     assert!(nothing.obstacles.is_empty(), "nothing waits where nothing is left over");
 }
@@ -182,11 +182,8 @@ fn while_a_watch_fails_nothing_is_deleted() {
 #[test]
 fn under_delete_a_role_goes_with_its_policy_and_its_secret() {
     let desired = delete(1);
-    let plan = plan(
-        &desired,
-        &with_leftovers(&desired, &[left("openshift-gone-s", &[])], &[left_secret("s")]),
-        &Prior::default(),
-    );
+    let plan =
+        plan(&desired, &with_leftovers(&desired, &[left("openshift-gone-s", &[])], &[left_secret("s")]), &seasoned());
     assert_eq!(
         names(&plan),
         [
@@ -198,11 +195,25 @@ fn under_delete_a_role_goes_with_its_policy_and_its_secret() {
     assert!(plan.drift().next().is_none(), "what is left over is no drift");
 }
 
+/// Its role has lost its tags, so nobody knows how it is used: the Secret is of use as long as the role is there.
+#[test]
+fn a_secret_stays_while_a_role_of_its_name_is_there_that_is_not_ours() {
+    let desired = delete(1);
+    let mut found = with_leftovers(&desired, &[], &[left_secret("s")]);
+    found.account_use.namesakes.insert("prod-eu-openshift-gone-s".into());
+    let kept = plan(&desired, &found, &seasoned());
+    assert!(kept.steps.is_empty() && kept.deletions.pending.is_empty(), "{:?}", names(&kept));
+    let told = "secret/openshift-gone/s (its role prod-eu-openshift-gone-s is kept, and so is it)";
+    assert_eq!(kept.orphans, [told]);
+    found.account_use.namesakes.clear();
+    assert_eq!(names(&plan(&desired, &found, &seasoned())), ["DeleteSecret secret/openshift-gone/s"]);
+}
+
 #[test]
 fn more_than_the_guardrail_allows_holds_every_deletion_and_says_so() {
     let desired = delete(1);
     let found = with_leftovers(&desired, &[left("a", &[]), left("b", &[])], &[]);
-    let plan = plan(&desired, &found, &Prior::default());
+    let plan = plan(&desired, &found, &seasoned());
     assert!(plan.steps.is_empty());
     let said = plan.obstacle(&Subject::Leftovers).unwrap().to_string();
     assert!(said.contains("2 components") && said.contains("maxDeletions is 1"), "{said}");
@@ -221,7 +232,7 @@ fn what_was_deleted_a_moment_ago_is_not_counted_again() {
     let mut settling = Settling::default();
     settling.made(&deleted, Timestamp::UNIX_EPOCH);
     let found = with_leftovers(&desired, &[left("a", &[]), left("b", &["theirs"]), left("c", &[])], &[]);
-    let plan = plan(&desired, &found, &Prior { settling, ..Prior::default() });
+    let plan = plan(&desired, &found, &Prior { settling, ..seasoned() });
     assert!(plan.obstacle(&Subject::Leftovers).is_none(), "{:?}", plan.obstacles);
     assert!(names(&plan).contains(&"DeleteRole role/prod-eu-c".to_owned()), "{:?}", names(&plan));
     assert!(matches!(plan.obstacle(&Subject::LeftoverRole("prod-eu-b".into())), Some(Obstacle::RoleInUse { .. })));
@@ -277,7 +288,7 @@ fn a_role_that_someone_else_uses_is_told_and_left_as_it_is() {
         &["arn:aws:iam::aws:policy/ReadOnlyAccess".into()],
         &["workers".into()],
     );
-    let plan = plan(&desired, &with_leftovers(&desired, &[used, left("b", &[])], &[]), &Prior::default());
+    let plan = plan(&desired, &with_leftovers(&desired, &[used, left("b", &[])], &[]), &seasoned());
     assert_eq!(names(&plan), ["DeleteRolePolicy role/prod-eu-b", "DeleteRole role/prod-eu-b"]);
     let said = plan.obstacle(&Subject::LeftoverRole("prod-eu-a".into())).unwrap().to_string();
     for part in
@@ -364,6 +375,31 @@ fn a_teardown_keeps_the_issuer_while_a_role_stays() {
     );
     assert!(names(&plan).contains(&"DeleteRole role/prod-eu-b".to_owned()));
     assert!(matches!(plan.obstacle(&Subject::Provider), Some(Obstacle::WaitsFor(_))));
+}
+
+/// Neither a role that somebody else's mark is on nor one without any tags goes with the ClusterIdentity.
+#[test]
+fn a_teardown_takes_no_secret_of_a_role_that_stays_and_may_be_used() {
+    let last_used = Some(LastUse { time: doomed().now, region: "eu-west-1".into() });
+    let tags = marked(&BTreeMap::new(), "here.somebody");
+    let anothers = Leftover { tags, last_used, ..left("openshift-gone-s", &[]) };
+    let mut observed = nothing_there();
+    observed.roles = Seen::Known(vec![Seen::Known(anothers.clone())]);
+    let unknown = {
+        let mut observed = nothing_there();
+        observed.account_use.namesakes.insert("prod-eu-openshift-gone-s".into());
+        observed
+    };
+    let mut careful = doomed();
+    careful.deletion.in_use_window = std::time::Duration::from_hours(1);
+    for observed in [&observed, &unknown] {
+        let held = teardown(&careful, observed, &[left_secret("s")], &Prior::default());
+        assert!(held.steps.is_empty(), "{:?}", names(&held));
+        assert!(matches!(held.obstacle(&Subject::Leftovers), Some(Obstacle::InUse(..))), "{:?}", held.obstacles);
+        let confirmed = Teardown { confirmed: true, ..careful.clone() };
+        let confirmed = teardown(&confirmed, observed, &[left_secret("s")], &Prior::default());
+        assert_eq!(names(&confirmed), ["DeleteSecret secret/openshift-gone/s"]);
+    }
 }
 
 /// What was not read may be in use, and nothing says that it may go all the same.

@@ -166,3 +166,26 @@ fn secret_with_access_keys_is_replaced_by_consent_alone() {
     scene.await_request("a", "Ready", "True");
     assert!(credentials(&scene, "a-creds").contains(&scene.role_name("a")));
 }
+
+/// Its role has lost all tags, so that neither its owner nor its use is known any more.
+#[test]
+fn secret_of_a_leftover_role_without_tags_stays() {
+    let mut scene = ready("harm-untagged", AT_ONCE, DELETE, &["a", "b"]);
+    stop(&mut scene);
+    let role = scene.role_name("a");
+    let keys = scene.role("a").tags.into_keys();
+    block_on(iam().untag_role().role_name(&role).set_tag_keys(Some(keys.collect())).send()).expect("UntagRole");
+    scene.cluster.kubectl_ok(&["delete", "credentialsrequest", "a", "-n", &scene.name]);
+    let kept = Kept::of(&scene);
+    scene.proxy.reset_counts();
+    start(&mut scene);
+    let named = format!("secret/{0}/a-creds (its role {role} is kept, and so is it)", scene.name);
+    eventually(SOON, "the Secret to be named", || {
+        assert_nothing_removed(&scene);
+        let message = condition_is(&scene.identity_object(), "OrphanedCloudResource", "True")?;
+        if message.contains(&named) { Ok(()) } else { Err(message) }
+    });
+    scene.passes(3);
+    assert_nothing_removed(&scene);
+    kept.assert_there(&scene);
+}

@@ -8,7 +8,7 @@ use rolecall::api::cluster_identity::{Adoption, Bucket, DeletionPolicy, Manageme
 use serde_json::{Value, json};
 
 use super::super::seeds::Dice;
-use super::super::wishes::GUARD;
+use super::super::wishes::{GUARD, provider_arn};
 use super::mistakes::{Undo, done};
 use super::oracle::Removal;
 use super::trial::{COMPONENTS, ELSEWHERE, Trial};
@@ -16,7 +16,8 @@ use crate::model::{ACCOUNT, Visible};
 
 /// What cannot be edited is in an object that was made anew.
 fn anew(trial: &mut Trial, edit: impl FnOnce(&mut ClusterIdentitySpec)) -> Option<Undo> {
-    if trial.deleted {
+    // Where nothing runs, a spec is wrong about nothing.
+    if trial.deleted || trial.model.provider(ACCOUNT, &provider_arn()).is_none() {
         return None;
     }
     trial.remake(edit);

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use rolecall::api::cluster_identity::{DeletionPolicy, ManagementPolicy};
 use rolecall::api::{ALLOW_NARROWING, CONFIRM_DELETION, ClusterIdentitySpec};
 use rolecall::controller::outcome::Outcome;
-use rolecall::desired::RequestInput;
+use rolecall::desired::{IdentityRefused, RequestInput};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -360,7 +360,9 @@ impl Trial {
         self.oracle.key_has_no_source(None);
         // A key that has retired by a wrong clock, or a wrong source, is put back by whoever knows it.
         let is_published = |content: Arc<Content>| String::from_utf8_lossy(&content.body).contains(&self.key_id);
-        if !self.model.object(BUCKET, "keys.json").is_some_and(is_published) {
+        let is_in_service = self.model.bucket(BUCKET).is_some_and(|bucket| bucket.tags.is_some())
+            || self.model.object(BUCKET, ".well-known/openid-configuration").is_some();
+        if is_in_service && !self.model.object(BUCKET, "keys.json").is_some_and(is_published) {
             self.model.put_object(BUCKET, "keys.json", self.keys.clone(), "application/json", Visible::AtOnce);
         }
         let demands = COMPONENTS.map(|(name, accounts)| (name.to_owned(), demand(&place(name), accounts, &ACTIONS)));
@@ -415,6 +417,11 @@ impl Trial {
             let narrows = [Outcome::Blocked("WouldNarrow"), Outcome::Blocked("WouldDeny")].contains(&ended.outcome);
             if narrows && (number > 10 || self.consents_at_the_end) {
                 self.stored.annotations.insert(ALLOW_NARROWING.to_owned(), narrowing_consents(&ended.told).join(","));
+            }
+            // Who has had everything made in another account makes a new ClusterIdentity, as the message says.
+            if number > 10 && matches!(ended.outcome, Outcome::Refused(IdentityRefused::AccountChanged { .. })) {
+                self.remake(|_| {});
+                self.stored.status.requests.clear();
             }
             // A role that was made at another path is in the way until it is deleted, as the message says.
             if number > 10 && ended.told.iter().any(|told| told.contains("and IAM cannot move it")) {

@@ -31,7 +31,7 @@ pub struct Demand {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Removal {
     since: Instant,
-    /// When the first pass after that began, on the process's clock.
+    /// When the first pass after that began, on the process's clock, or the first after that clock was set back.
     seen: Option<Timestamp>,
 }
 
@@ -132,7 +132,8 @@ impl Oracle {
         let mut state = self.lock();
         (state.before, state.now) = (sight, now);
         for removal in state.demands.values_mut().filter_map(|demand| demand.removed.as_mut()) {
-            removal.seen.get_or_insert(now);
+            // With a clock that was set back the wait begins anew.
+            removal.seen = Some(removal.seen.map_or(now, |seen| seen.min(now)));
         }
     }
 

@@ -3,6 +3,7 @@
 mod harm;
 mod keys;
 mod leftovers;
+mod restored;
 mod settling;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -29,7 +29,7 @@ fn remark(observed: &mut Observed, mark: Option<&str>) {
     }
 }
 
-fn reasons(plan: &Plan) -> BTreeSet<String> {
+pub(super) fn reasons(plan: &Plan) -> BTreeSet<String> {
     plan.obstacles
         .iter()
         .map(|(_, obstacle)| format!("{obstacle:?}").split(['(', ' ']).next().unwrap().to_owned())
@@ -412,7 +412,7 @@ fn an_identity_that_selects_nothing_says_so() {
     assert_eq!(with(json!({"credentialsRequests": {"allowEmpty": true}})), None);
 }
 
-fn left_over(name: &str, created: Timestamp, last_used: Option<Timestamp>) -> Leftover {
+pub(super) fn left_over(name: &str, created: Timestamp, last_used: Option<Timestamp>) -> Leftover {
     Leftover {
         name: format!("prod-eu-{name}"),
         tags: marked(&BTreeMap::new(), MARK),
@@ -425,7 +425,7 @@ fn left_over(name: &str, created: Timestamp, last_used: Option<Timestamp>) -> Le
 }
 
 /// The plan at a time, over these leftovers and what is remembered.
-fn at(now: Timestamp, roles: &[Leftover], change: impl FnOnce(&mut Inputs, &mut Prior)) -> Plan {
+pub(super) fn at(now: Timestamp, roles: &[Leftover], change: impl FnOnce(&mut Inputs, &mut Prior)) -> Plan {
     let mut inputs = inputs(spec(&json!({"deletionPolicy": "Delete"})));
     let mut prior = seasoned();
     inputs.now = now;
@@ -440,7 +440,7 @@ fn holds(plan: &Plan) -> Vec<Option<&'static str>> {
     plan.deletions.pending.iter().map(|deletion| deletion.hold.as_ref().map(|hold| hold.reason)).collect()
 }
 
-fn time(text: &str) -> Timestamp {
+pub(super) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
@@ -534,37 +534,6 @@ fn deletions_count_over_an_hour_until_they_are_confirmed() {
         confirm(inputs, &four[..3]);
     });
     assert!(stale.steps.is_empty());
-}
-
-#[test]
-fn a_status_that_was_restored_deletes_nothing() {
-    let now = time("2026-01-10T00:00:00Z");
-    let role = left_over("a", time("2026-01-09T12:00:00Z"), None);
-    let restored = at(now, &[role], |inputs, prior| {
-        inputs.spec.guardrails.deletion_delay = crate::api::GoDuration::from_secs(0);
-        prior.newest_role = Some(time("2026-01-09T00:00:00Z"));
-    });
-    assert!(restored.steps.is_empty() && reasons(&restored).contains("StatusRestored"), "{:?}", restored.obstacles);
-    // What showed it shows it in the next reconcile too, whatever else is younger by then.
-    assert_eq!(restored.youngest, None);
-}
-
-/// A role carries the mark that this very ClusterIdentity has set, and the status knows nothing of it.
-#[test]
-fn a_status_that_was_emptied_deletes_nothing() {
-    let now = time("2026-01-10T00:00:00Z");
-    let role = left_over("a", time("2026-01-01T00:00:00Z"), None);
-    let after = |begun: &[&str]| {
-        at(now, std::slice::from_ref(&role), |inputs, prior| {
-            inputs.spec.guardrails.deletion_delay = crate::api::GoDuration::from_secs(0);
-            prior.newest_role = None;
-            prior.begun_roles = begun.iter().map(|name| (*name).to_owned()).collect();
-        })
-    };
-    let emptied = after(&[]);
-    assert!(emptied.steps.is_empty() && reasons(&emptied).contains("StatusRestored"), "{:?}", emptied.obstacles);
-    assert_eq!(emptied.youngest, None);
-    assert_eq!(names(&after(&["prod-eu-a"])), ["DeleteRole"], "it was noted before it was made");
 }
 
 #[test]

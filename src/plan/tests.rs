@@ -32,7 +32,7 @@ fn prior_of(verified: BTreeMap<Subject, String>) -> Prior {
     Prior { verified, ..Prior::default() }
 }
 
-/// A status that has seen the roles: it was neither emptied nor restored.
+/// What is known from a status that remembers every role: it was neither emptied nor restored.
 fn seasoned() -> Prior {
     Prior { newest_role: Some(Timestamp::MAX), ..Prior::default() }
 }

@@ -17,8 +17,8 @@ pub type Case = Result<(), String>;
 /// Of more seeds than by default, so many may fail before the others are given up: a night is long.
 const FAILURES_OF_A_NIGHT: usize = 20;
 
-/// Runs a case for every seed until one fails, or some of many. Whether these were as many as are run by default, or more: enough to ask
-/// what happened in all of them together.
+/// Runs a case for every seed until one fails, or some of many. Whether these were as many as are run by default, or more:
+/// enough to ask what happened in all of them together.
 pub fn for_each_seed<F: Future<Output = Case>>(default: u64, case: impl Fn(u64) -> F + Sync) -> bool {
     let seeds = seeds(default);
     assert!(!seeds.is_empty(), "there is no seed in {seeds:?}");

@@ -429,7 +429,7 @@ impl Trial {
                     self.model.delete_role(ACCOUNT, &role.name, Visible::AtOnce);
                 }
             }
-            // Nor is a Secret that was written for a role of another name, until it is deleted, as the message says.
+            // A Secret that was written for a role of another name stays as it is until it is deleted, as the message says.
             if number > 10 {
                 let names_another = |secret: &Value| {
                     entry(secret, "credentials").is_some_and(|text| text.contains(":role/prod-ex-openshift-"))

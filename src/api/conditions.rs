@@ -18,6 +18,8 @@ pub const ISSUER_VERIFIED: &str = "IssuerVerified";
 pub const PROVIDER_READY: &str = "ProviderReady";
 /// All roles are right.
 pub const ROLES_READY: &str = "RolesReady";
+/// Every live role, with all its policies, its permissions boundary and its trust policy, allows what its request asks for.
+pub const EFFECTIVE: &str = "Effective";
 /// All Secrets are right.
 pub const SECRETS_READY: &str = "SecretsReady";
 /// Something differs from what was last made true.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::budget::Budget;
 use super::errors::fault;
+use super::granted::GrantedRole;
 use super::snapshot::Snapshots;
 use crate::observed::{Fault, FaultClass};
 use crate::policy::Document;
@@ -53,6 +54,8 @@ pub struct Account {
     budgets: Arc<Budgets>,
     /// Managed policies as they were last read, by ARN.
     managed: Mutex<HashMap<String, (Instant, Document)>>,
+    /// Roles that no listing has details of, as they were last read, by name in lower case.
+    apart: Mutex<HashMap<String, (Instant, GrantedRole)>>,
     /// When roles were last written, by name in lower case: a snapshot that began before does not show it.
     written: Mutex<BTreeMap<String, Instant>>,
 }
@@ -60,7 +63,14 @@ pub struct Account {
 impl Account {
     /// An account of which nothing is known yet.
     pub fn new(id: String, budgets: Arc<Budgets>) -> Self {
-        Self { id, snapshots: Snapshots::default(), budgets, managed: Mutex::default(), written: Mutex::default() }
+        Self {
+            id,
+            snapshots: Snapshots::default(),
+            budgets,
+            managed: Mutex::default(),
+            apart: Mutex::default(),
+            written: Mutex::default(),
+        }
     }
 
     /// A managed policy, if it was read at this time or later.
@@ -74,6 +84,22 @@ impl Account {
         let mut managed = self.managed.lock().unwrap_or_else(PoisonError::into_inner);
         managed.retain(|_, (read, _)| read.elapsed() < FORGOTTEN);
         managed.insert(arn.to_owned(), (Instant::now(), document.clone()));
+    }
+
+    /// A role with all that it is granted, if it was read for itself at this time or later and not written here since.
+    pub(super) fn role_read_apart(&self, name: &str, not_before: Instant) -> Option<GrantedRole> {
+        let key = name.to_ascii_lowercase();
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        let apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = apart.get(&key).filter(|(read, _)| *read >= not_before && written.is_none_or(|at| at < *read));
+        known.map(|(_, role)| role.clone())
+    }
+
+    /// Notes a role that was read for itself from this time on, and forgets those that nobody has read for a day.
+    pub(super) fn note_role_read_apart(&self, name: &str, begun: Instant, role: &GrantedRole) {
+        let mut apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        apart.retain(|_, (read, _)| read.elapsed() < FORGOTTEN);
+        apart.insert(name.to_ascii_lowercase(), (begun, role.clone()));
     }
 
     /// Makes a call that reads, within the budget. `action` is the permission that it needs, `target` what it is made on.

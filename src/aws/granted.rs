@@ -22,8 +22,18 @@ pub struct GrantedRole {
     pub tags: BTreeMap<String, String>,
     /// Its path.
     pub path: String,
+    /// The ARN of its permissions boundary.
+    pub boundary: Option<String>,
     /// Its description.
     pub description: String,
+}
+
+impl GrantedRole {
+    /// Whether it has nothing but the inline policy of its own name.
+    fn is_plain(&self) -> bool {
+        let own = format!("inline policy {}", self.live.name);
+        self.boundary.is_none() && self.live.granted.identity.iter().all(|source| source.name == own)
+    }
 }
 
 /// The roles whose names begin so, by name in lower case; where the account may not be listed and the names are known, those
@@ -69,34 +79,80 @@ pub async fn granted_roles(
 pub struct GrantedRoles {
     /// By name in lower case; or why that cannot be told.
     pub roles: BTreeMap<String, Result<GrantedRole, String>>,
+    /// Names, in lower case, of roles that were seen to have nothing but the inline policy of their own name: neither other
+    /// policies nor a permissions boundary.
+    pub plain: BTreeSet<String>,
     /// Why a part could not be read, if that will pass: nothing should be concluded from that.
     pub passing: Option<Fault>,
 }
 
-/// Those of the roles of the last listing that are granted more than by the inline policy of their own name, or of which
-/// that is not as it should be: the names in `wrong`, in lower case. What has just been written, and what is only known one
-/// by one, is left out: nothing is asked of AWS but for managed policies.
+/// What is asked of the roles in force, by name in lower case.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// All of them.
+    pub in_force: BTreeSet<String>,
+    /// Those of which everything is to be told, whether they have more than the inline policy of their own name or not.
+    pub whole: BTreeSet<String>,
+}
+
+/// Of the roles of the last listing those that have more than the inline policy of their own name, and those of which everything
+/// is asked for. A managed policy is read once an hour, and so is a role in force of which the listing has no details. What was
+/// written since the listing began is left out.
 pub async fn roles_with_more(
     session: &Session,
     prefix: &str,
     freshness: Freshness,
-    wrong: &BTreeSet<String>,
+    asked: &Asked,
 ) -> Result<GrantedRoles, Fault> {
     let account = &session.account;
     let snapshot = account.snapshot(&session.clients, prefix, freshness).await?;
     let written = account.written_since(prefix, snapshot.begun());
-    // An organisation may attach policies to every role: what they hold is reported here, and nothing rests on it.
+    // An organisation may attach policies to every role: what they hold is reported here, and no write rests on it.
     let mut managed = Managed { not_before: Some(freshness.rest_not_before()), ..Managed::default() };
-    let mut roles = BTreeMap::new();
+    let (mut roles, mut plain) = (BTreeMap::new(), BTreeSet::new());
     for role in snapshot.beginning_with(prefix) {
         let key = role.name.to_ascii_lowercase();
-        let Some(details) = role.detail.as_ref().filter(|_| !written.contains_key(&key)) else { continue };
-        let more = !details.attached.is_empty() || details.inline.iter().any(|(policy, _)| *policy != role.name);
-        if more || wrong.contains(&key) {
-            roles.insert(key, Ok(of_listing(session, role, details, &mut managed).await));
+        let whole = asked.whole.contains(&key);
+        let read = match &role.detail {
+            _ if written.contains_key(&key) => None,
+            Some(details) if !whole && is_plain(&role.name, details) => {
+                plain.insert(key.clone());
+                None
+            }
+            Some(details) => Some(Ok(of_listing(session, role, details, &mut managed).await)),
+            None if asked.in_force.contains(&key) => known_apart(session, &role.name, freshness, &mut managed).await,
+            None => None,
+        };
+        match read {
+            Some(Ok(role)) if !whole && role.is_plain() => drop(plain.insert(key)),
+            Some(read) => drop(roles.insert(key, read)),
+            None => {}
         }
     }
-    Ok(managed.with(roles))
+    Ok(GrantedRoles { plain, ..managed.with(roles) })
+}
+
+fn is_plain(name: &str, details: &RoleDetails) -> bool {
+    details.attached.is_empty() && details.boundary.is_none() && details.inline.iter().all(|(policy, _)| policy == name)
+}
+
+/// A role that is read for itself: as it was read at most an hour ago, unless it was written since or something has happened.
+async fn known_apart(
+    session: &Session,
+    name: &str,
+    freshness: Freshness,
+    managed: &mut Managed,
+) -> Option<Result<GrantedRole, String>> {
+    let account = &session.account;
+    if let Some(known) = account.role_read_apart(name, freshness.rest_not_before()) {
+        return Some(Ok(known));
+    }
+    let begun = Instant::now();
+    let (_, read) = Box::pin(apart(session, name, managed)).await?;
+    if let Ok(role) = &read {
+        account.note_role_read_apart(name, begun, role);
+    }
+    Some(read)
 }
 
 /// Managed policies that were read, by ARN: many roles may have the same.
@@ -119,7 +175,7 @@ impl Managed {
     }
 
     fn with(self, roles: BTreeMap<String, Result<GrantedRole, String>>) -> GrantedRoles {
-        GrantedRoles { roles, passing: self.passing }
+        GrantedRoles { roles, plain: BTreeSet::new(), passing: self.passing }
     }
 
     async fn source(&mut self, session: &Session, what: &str, arn: &str) -> Source {
@@ -176,6 +232,7 @@ async fn of_listing(session: &Session, role: &ListedRole, details: &RoleDetails,
     let trust = Document::parse_returned(&role.trust);
     GrantedRole {
         live: LiveRole { name: role.name.clone(), trust, granted: Granted { identity, boundary } },
+        boundary: details.boundary.clone(),
         tags: details.tags.clone(),
         path: role.path.clone(),
         description: role.description.clone(),

@@ -3,6 +3,7 @@
 mod awake;
 mod checks;
 mod consents;
+mod effective;
 mod events;
 pub mod gather;
 mod history;

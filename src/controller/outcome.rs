@@ -72,6 +72,8 @@ pub fn blocked_by<'a>(obstacles: impl Iterator<Item = &'a Obstacle>) -> &'static
     OUTSTANDING.into_iter().find(|reason| reasons.contains(reason)).unwrap_or(BLOCKED)
 }
 
+/// The reason of `Ready` and of `Effective` while a live role does not allow something that its request asks for.
+pub const NOT_EFFECTIVE: &str = "NotEffective";
 /// The reason of a request whose ClusterIdentity is gone.
 pub const NO_IDENTITY: &str = "NoClusterIdentity";
 /// Upstream's reason for a request that is for another cloud.

@@ -19,7 +19,7 @@ use super::status_writer::StatusWriter;
 use super::verdicts::{RequestState, outcome, states};
 use super::watch_health::{LostWatch, WatchHealth};
 use super::watches::{Stores, reference};
-use super::{request_status, status, teardown, unseen};
+use super::{effective, request_status, status, teardown, unseen};
 use crate::api::cluster_identity::ManagementPolicy;
 use crate::api::{ClusterIdentity, CredentialsRequestStatus};
 use crate::apply::{Evidence, Targets, carry_out};
@@ -276,11 +276,13 @@ async fn report(
     identity: &ClusterIdentity,
     requests: &Requests,
     checks: Vec<Check>,
-    (desired, evidence, live): (&Desired, &Evidence, Live),
+    (desired, evidence, mut live): (&Desired, &Evidence, Live),
     terms: Terms,
 ) -> Ended {
     let now = terms.now;
-    let states = states(desired, evidence);
+    let mut effectiveness = std::mem::take(&mut live.effectiveness);
+    effective::keep_older_verdicts(&mut effectiveness, &requests.objects);
+    let states = states(desired, evidence, &effectiveness);
     let outcome = outcome(evidence, &states);
     let previous = identity.status.clone().unwrap_or_default();
     let generation = identity.metadata.generation;
@@ -310,7 +312,9 @@ async fn report(
     let drift = drift.map(|(step, found)| format!("{} {}", step.change.target(), found.field.as_str()));
     let of_kept = evidence.plan().kept.values().flat_map(|kept| &kept.drift);
     let drift = drift.chain(of_kept.map(|(resource, found)| format!("{resource} {}", found.field.as_str())));
-    let (drift, writes) = (drift.collect(), evidence.made().len());
+    let ineffective =
+        status::effective::drift_of_all(&states).map(|entry| format!("{} {}", entry.resource, entry.field));
+    let (drift, writes) = (drift.chain(ineffective).collect(), evidence.made().len());
     let unwritten = told.and(judged.written).err().map(|error| not_written(identity, &error));
     Ended {
         outcome: unwritten.map_or(outcome, Outcome::NotWritten),
@@ -483,7 +487,7 @@ async fn look_and_act(
     let mut observed = Box::pin(observe_all(shared, &session, &desired, &prior, freshness)).await;
     observed.keys_unread = keys_unread;
     prior.interrupted = interrupted.or_else(|| shared.health.interrupted()).map(|lost| lost.to_string());
-    let listed = observed.leftovers.roles.known().is_ok();
+    let unlisted = observed.leftovers.roles.known().err().cloned();
     let plan = plan(&desired, &observed, &prior);
     shared.publisher.begin(identity, &desired, &plan, now).await.map_err(|error| not_begun(&error))?;
     let evidence = carry_out(&Targets { aws: &session, cluster: Some(&shared.client), until: Some(until) }, plan).await;
@@ -499,7 +503,8 @@ async fn look_and_act(
         }
     }
     drop(known);
-    let live = Box::pin(checks::judge(&session, &desired, evidence.plan(), identity, checks, listed, freshness)).await;
+    let live =
+        Box::pin(checks::judge(&session, &desired, evidence.plan(), identity, checks, unlisted, freshness)).await;
     // A pass that looks at what was just made can use it once more.
     if evidence.made().is_empty() {
         shared.forget_what_is_gone(&session).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::checks::Live;
 use super::outcome::{NO_IDENTITY, OTHER_CLOUD, ignored, is_conflict, refused_is_conflict, refused_reason};
-use super::status::{drift_entry, kept_entry, request_problems, seconds, summarise, why_not};
+use super::status::{drift_entry, effective, kept_entry, request_problems, seconds, summarise, why_not};
 use super::status_budget;
 use super::verdicts::{RequestState, Standing, Wants};
 use crate::api::cluster_identity::DriftEntry;
@@ -277,7 +277,7 @@ fn requested(conditions: &mut Conditions<'_>, wants: &Wants<'_>) {
     let problems: Vec<String> = request_problems(wants).collect();
     if wants.is_unread() {
         conditions.keep(types::READY, why_not(wants), summarise(&problems));
-    } else if wants.is_true() {
+    } else if wants.is_true() && wants.ineffective().is_none() {
         conditions.set(types::READY, "True", "Verified", "role and Secret are as wanted".into());
     } else if problems.is_empty() {
         let names: Vec<String> = wants.steps.iter().map(|step| step.change.name().to_owned()).collect();
@@ -285,8 +285,9 @@ fn requested(conditions: &mut Conditions<'_>, wants: &Wants<'_>) {
     } else {
         conditions.set(types::READY, "False", why_not(wants), summarise(&problems));
     }
-    let drift: Vec<String> =
-        wants.drift().map(|(step, d)| format!("{} {}", step.change.target(), d.field.as_str())).collect();
+    let drift = wants.drift().map(|(step, d)| format!("{} {}", step.change.target(), d.field.as_str()));
+    let by_others = effective::drift(wants).map(|entry| format!("{} {}", entry.resource, entry.field));
+    let drift: Vec<String> = drift.chain(by_others).collect();
     let fine = "nothing differs from what was last made true";
     if wants.is_unread() {
         conditions.keep(types::DRIFTED, why_not(wants), summarise(&problems));
@@ -316,7 +317,8 @@ fn upstream(conditions: &mut Conditions<'_>, wants: &Wants<'_>, problems: &[Stri
         denied.then(|| ("CloudCredsInsufficient", INSUFFICIENT.to_owned())),
         ("CloudCredsSufficient", SUFFICIENT.to_owned()),
     );
-    let failed = !problems.is_empty() && !missing && !wants.is_unread();
+    // What others take away from a role that is as wanted is no failure to grant it.
+    let failed = !problems.is_empty() && !missing && !wants.is_unread() && !wants.is_true();
     let failure =
         failed.then(|| ("CredentialsProvisionFailure", format!("failed to grant creds: {}", summarise(problems))));
     conditions.abnormal(types::CREDENTIALS_PROVISION_FAILURE, failure, provision_success());
@@ -384,7 +386,7 @@ fn provider_status(
         ),
         drift: match &before {
             Some(before) if wants.is_unread() => before.drift.clone(),
-            _ => wants.drift().map(drift_entry).collect(),
+            _ => wants.drift().map(drift_entry).chain(effective::drift(wants)).collect(),
         },
         omitted_surplus: match live.surplus.get(state.id) {
             Some(_) => None,

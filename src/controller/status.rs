@@ -2,17 +2,21 @@
 
 mod begun;
 pub mod deletions;
+pub mod effective;
 mod issuer_parts;
 pub mod keys;
+mod memory;
 mod teardown;
 mod unseen;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::outcome::{Outcome, fault_reason, obstacle_needs_person, obstacle_reason, refused_reason, verification};
+use super::outcome::{
+    NOT_EFFECTIVE, Outcome, fault_reason, obstacle_needs_person, obstacle_reason, refused_reason, verification,
+};
 use super::provisioned::{self, as_status};
 use super::status_budget;
 use super::verdicts::{RequestState, Standing, Wants, is_unread};
@@ -23,10 +27,11 @@ use crate::desired::Desired;
 use crate::desired::pregrant::Fate;
 use crate::observed::{Fault, FaultClass};
 use crate::plan::drift::cut;
-use crate::plan::{Change, Difference, Obstacle, Plan, Step, Subject, Verification};
+use crate::plan::{Difference, Obstacle, Plan, Step, Subject, Verification};
 pub use begun::begun;
-use issuer_parts::ISSUER_PARTS;
 pub use issuer_parts::issuer_part;
+use memory::{begun_bucket, last_changed_time, provider_arn, verified};
+pub use memory::{granted_ahead, to_begin};
 pub use teardown::{during_teardown, held_in_teardown, held_while_in_use};
 pub use unseen::unseen;
 
@@ -40,11 +45,12 @@ const MOST_ENTRIES: usize = 100;
 const LOST_SINCE: usize = 20;
 
 /// The conditions on the parts of what is wanted.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     types::ISSUER_PUBLISHED,
     types::ISSUER_VERIFIED,
     types::PROVIDER_READY,
     types::ROLES_READY,
+    types::EFFECTIVE,
     types::SECRETS_READY,
     types::DRIFTED,
 ];
@@ -124,11 +130,13 @@ pub fn after_pass(
     }
     let plan = evidence.plan();
     let of_kept = plan.kept.values().flat_map(|kept| kept.drift.iter().map(kept_entry));
-    let drift: Vec<DriftEntry> = plan.drift().map(drift_entry).chain(of_kept).take(MOST_ENTRIES).collect();
+    let drift = plan.drift().map(drift_entry).chain(of_kept).chain(effective::drift_of_all(states));
+    let drift: Vec<DriftEntry> = drift.take(MOST_ENTRIES).collect();
     let mut conditions = Conditions::over(&previous.conditions, generation, now);
     overall(&mut conditions, outcome, evidence, states);
     issuer(&mut conditions, evidence);
     requests(&mut conditions, states, plan);
+    effective::condition(&mut conditions, states);
     drifted(&mut conditions, &drift);
     deletions::orphaned(&mut conditions, desired, plan);
     deletions::in_use(&mut conditions, desired, plan);
@@ -303,7 +311,8 @@ pub fn problems(evidence: &Evidence, states: &[RequestState<'_>]) -> Vec<String>
 /// What is wrong with one request.
 pub fn request_problems<'a>(wants: &'a Wants<'a>) -> impl Iterator<Item = String> + 'a {
     let obstacles = wants.obstacles.iter().map(ToString::to_string);
-    obstacles.chain(wants.failures.iter().map(ToString::to_string))
+    let failures = wants.failures.iter().map(ToString::to_string);
+    obstacles.chain(failures).chain(wants.ineffective().map(ToOwned::to_owned))
 }
 
 /// The first problems, and how many more there are.
@@ -415,6 +424,9 @@ pub fn why_not(wants: &Wants<'_>) -> &'static str {
     if let Some(obstacle) = wants.obstacles.first() {
         return obstacle_reason(obstacle);
     }
+    if wants.steps.is_empty() && wants.ineffective().is_some() {
+        return NOT_EFFECTIVE;
+    }
     if wants.withheld { "ChangesPending" } else { "BeingVerified" }
 }
 
@@ -495,69 +507,6 @@ fn role_counts(states: &[RequestState<'_>], plan: &Plan) -> RoleCounts {
     let orphaned = plan.orphans.iter().filter(|orphan| orphan.starts_with("role/")).count();
     let orphaned = i32::try_from(orphaned).unwrap_or(i32::MAX);
     RoleCounts { desired, ready, drifted, orphaned, summary: format!("{ready}/{desired}") }
-}
-
-/// The ARN of the provider, once that was seen to be right.
-fn provider_arn(previous: &ClusterIdentityStatus, desired: &Desired, plan: &Plan) -> Option<String> {
-    let verified = plan.is_true(&Subject::Provider).then(|| desired.issuer.provider.arn.clone());
-    verified.or_else(|| previous.provider_arn.clone())
-}
-
-/// The fingerprints of what is true now; what is not keeps the one it had.
-fn verified(previous: &ClusterIdentityStatus, evidence: &Evidence) -> BTreeMap<String, String> {
-    let plan = evidence.plan();
-    let mut verified = previous.verified.clone();
-    for (subject, name) in ISSUER_PARTS {
-        if let Some(fingerprint) = plan.fingerprints.get(&subject).filter(|_| plan.is_true(&subject)) {
-            verified.insert(name.to_owned(), fingerprint.clone());
-        }
-    }
-    verified
-}
-
-/// The roles that UpgradeChecks have made, or are about to make, for components that no request in force asks for. One that
-/// nobody asks for any more is remembered until it grants nothing.
-pub fn granted_ahead(previous: &[String], desired: &Desired, plan: &Plan) -> Vec<String> {
-    let was = |role: &str| previous.iter().any(|name| name.eq_ignore_ascii_case(role));
-    let in_force =
-        |role: &str| desired.wanted().any(|(_, w)| w.secret.is_some() && w.role.name.eq_ignore_ascii_case(role));
-    let gives = |subject: &Subject| {
-        let makes = |change: &Change| matches!(change, Change::CreateRole(_) | Change::PutInlinePolicy { .. });
-        desired.management == ManagementPolicy::Enforce
-            && plan.steps.iter().any(|step| step.subject == *subject && makes(&step.change))
-    };
-    let ahead = desired.wanted().filter(|(_, wanted)| wanted.secret.is_none());
-    let ahead = ahead.filter(|(id, wanted)| was(&wanted.role.name) || gives(&Subject::Role((*id).clone())));
-    let mut roles: BTreeSet<String> = ahead.map(|(_, wanted)| wanted.role.name.clone()).collect();
-    roles.extend(
-        previous
-            .iter()
-            .filter(|role| !in_force(role))
-            .filter(|role| {
-                let left_over = [Subject::LeftoverRole((*role).clone()), Subject::Leftovers];
-                desired.claims.roles.contains(&role.to_ascii_lowercase())
-                    || left_over.iter().any(|part| !plan.is_true(part))
-            })
-            .cloned(),
-    );
-    roles.into_iter().collect()
-}
-
-fn last_changed_time(previous: &ClusterIdentityStatus, evidence: &Evidence, now: Timestamp) -> Option<String> {
-    let changed = evidence.made().iter().any(|step| step.change.is_of_aws());
-    if changed { Some(seconds(now)) } else { previous.last_changed_time.clone() }
-}
-
-/// What is to be remembered of an issuer bucket that was begun: until it was seen to be right.
-fn begun_bucket(previous: &ClusterIdentityStatus, plan: &Plan) -> Option<String> {
-    let begun = to_begin(plan).or(previous.begun_bucket.as_ref());
-    begun.filter(|_| !plan.is_true(&Subject::Bucket)).cloned()
-}
-
-/// The fingerprint of the issuer bucket, if a plan is to create it.
-pub fn to_begin(plan: &Plan) -> Option<&String> {
-    let creates = plan.steps.iter().any(|step| matches!(step.change, Change::CreateBucket(_)));
-    plan.fingerprints.get(&Subject::Bucket).filter(|_| creates)
 }
 
 /// A difference as status tells it.

@@ -1,14 +1,14 @@
 //! What a pass found out about each request, once, for the statuses of both kinds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::apply::Evidence;
 use crate::desired::request::{RequestId, RequestRefused};
 use crate::desired::{Desired, DesiredRequest, Ignored, RequestVerdict, Wanted};
 use crate::observed::{Fault, FaultClass};
-use crate::plan::{Difference, Obstacle, Step, Subject, Verification, drift_among};
+use crate::plan::{Difference, Effectiveness, Obstacle, Step, Subject, Verification, drift_among};
 
-use super::outcome::{Outcome, blocked_by, class_needs_person, obstacle_needs_person};
+use super::outcome::{NOT_EFFECTIVE, Outcome, blocked_by, class_needs_person, obstacle_needs_person};
 
 /// A request after a pass.
 pub struct RequestState<'a> {
@@ -51,12 +51,22 @@ pub struct Wants<'a> {
     pub role_true: bool,
     /// Whether the Secret was seen to be right.
     pub secret_true: bool,
+    /// What the live role lets the component do; none where the role was not seen to be right.
+    pub effectiveness: Option<&'a Effectiveness>,
 }
 
 impl Wants<'_> {
     /// Whether both were seen to be right.
     pub const fn is_true(&self) -> bool {
         self.role_true && self.secret_true
+    }
+
+    /// Why the component may not do something that the request asks for, if that is certain.
+    pub fn ineffective(&self) -> Option<&str> {
+        match self.effectiveness {
+            Some(Effectiveness::Ineffective { why, .. }) => Some(why),
+            _ => None,
+        }
     }
 
     /// Whether nothing can be said because AWS or the cluster could not be read, for a passing reason.
@@ -104,21 +114,35 @@ fn found_by_request(evidence: &Evidence) -> HashMap<&RequestId, Found<'_>> {
     found
 }
 
-/// The state of every request.
-pub fn states<'a>(desired: &'a Desired, evidence: &'a Evidence) -> Vec<RequestState<'a>> {
+/// The state of every request, with what its live role lets its component do.
+pub fn states<'a>(
+    desired: &'a Desired,
+    evidence: &'a Evidence,
+    effectiveness: &'a BTreeMap<RequestId, Effectiveness>,
+) -> Vec<RequestState<'a>> {
     let mut found = found_by_request(evidence);
     desired
         .requests
         .iter()
-        .map(|request| state(request, found.remove(&request.id).unwrap_or_default(), evidence))
+        .map(|request| {
+            let found = found.remove(&request.id).unwrap_or_default();
+            state(request, found, evidence, effectiveness.get(&request.id))
+        })
         .collect()
 }
 
-fn state<'a>(request: &'a DesiredRequest, found: Found<'a>, evidence: &'a Evidence) -> RequestState<'a> {
+fn state<'a>(
+    request: &'a DesiredRequest,
+    found: Found<'a>,
+    evidence: &'a Evidence,
+    effectiveness: Option<&'a Effectiveness>,
+) -> RequestState<'a> {
     let standing = match &request.verdict {
         RequestVerdict::Ignored(ignored) => Standing::Ignored(ignored),
         RequestVerdict::Refused(refused) => Standing::Refused(refused),
-        RequestVerdict::Wanted(wanted) => Standing::Wanted(wants(&request.id, wanted, found, evidence)),
+        RequestVerdict::Wanted(wanted) => {
+            Standing::Wanted(Wants { effectiveness, ..wants(&request.id, wanted, found, evidence) })
+        }
     };
     RequestState { id: &request.id, standing }
 }
@@ -133,6 +157,7 @@ fn wants<'a>(id: &'a RequestId, wanted: &'a Wanted, found: Found<'a>, evidence: 
         withheld: matches!(evidence, Evidence::Withheld(_)),
         role_true: plan.is_true(&Subject::Role(id.clone())),
         secret_true: plan.is_true(&Subject::Secret(id.clone())),
+        effectiveness: None,
     }
 }
 
@@ -152,6 +177,9 @@ pub fn outcome(evidence: &Evidence, states: &[RequestState<'_>]) -> Outcome {
     let refused = states.iter().any(|state| matches!(state.standing, Standing::Refused(_)));
     if refused || plan.obstacles.iter().any(|(_, obstacle)| obstacle_needs_person(obstacle)) {
         return Outcome::Blocked(blocked_by(plan.obstacles.iter().map(|(_, obstacle)| obstacle)));
+    }
+    if states.iter().any(|state| matches!(&state.standing, Standing::Wanted(wants) if wants.ineffective().is_some())) {
+        return Outcome::Blocked(NOT_EFFECTIVE);
     }
     if !plan.steps.is_empty() {
         return match evidence {

@@ -1,5 +1,6 @@
 //! The comparison on data alone: every obstacle and every difference, and that a plan carried out leaves nothing.
 
+mod effectiveness;
 mod harm;
 mod keys;
 mod leftovers;

@@ -11,6 +11,7 @@ mod contradiction;
 mod denial;
 mod implication;
 mod layers;
+mod nowhere;
 mod question;
 mod spelling;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use super::document::{Clause, Document, Effect, Statement, Test, Version};
 use super::pattern::tidy_action;
 pub use implication::implies;
 use layers::Statements;
+pub use nowhere::allowed_nowhere;
 use question::Question;
 
 /// A layer of policies: one document and what it is called.

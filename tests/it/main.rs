@@ -24,6 +24,7 @@ mod corpus;
 mod deletion;
 mod differential;
 mod drift;
+mod effective;
 mod ended;
 mod gitops;
 mod harm;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::effective;
 use super::gather::full_name;
 use super::outcome::{Outcome, fault_reason};
 use super::pass::Shared;
@@ -22,7 +23,7 @@ use crate::api::upgrade_check::{Action, ReadRelease, Simulate, SurplusPart};
 use crate::api::{ClusterIdentity, UpgradeCheck, conditions as types};
 use crate::apply::Evidence;
 use crate::aws::Session;
-use crate::aws::granted::{GrantedRole, granted_roles, roles_with_more};
+use crate::aws::granted::{Asked, GrantedRole, granted_roles, roles_with_more};
 use crate::aws::simulate::simulate;
 use crate::aws::snapshot::Freshness;
 use crate::desired::issuer::desired_issuer;
@@ -36,7 +37,7 @@ use crate::plan::upgrade::annotation;
 use crate::plan::upgrade::release::Included;
 use crate::plan::upgrade::simulation::{answer, questions};
 use crate::plan::upgrade::{self, Call, InForce, Readiness, RollCall, Target, roll_call};
-use crate::plan::{Plan, Subject};
+use crate::plan::{Effectiveness, Plan, Subject};
 use crate::policy::coverage::Required;
 use crate::release::inclusion::Inclusion;
 use crate::report::roll_call::checked;
@@ -171,27 +172,35 @@ pub struct Live {
     pub unread: Option<Fault>,
     /// What roles grant beyond what is asked for, by request; a request that is not in it may have any.
     pub surplus: BTreeMap<RequestId, Vec<SurplusPart>>,
+    /// Whether the roles that are as wanted let their components do what is asked for, by request.
+    pub effectiveness: BTreeMap<RequestId, Effectiveness>,
 }
 
-/// Reads what the live roles grant, and judges. Without a listing of the account's roles (`listed`), only checks are worth
-/// the calls.
+/// Reads what the live roles grant, and judges. Without a listing of the account's roles, which failed by the fault in
+/// `unlisted`, only checks are worth the calls.
 pub async fn judge(
     session: &Session,
     desired: &Desired,
     plan: &Plan,
     identity: &ClusterIdentity,
     checks: &[Check],
-    listed: bool,
+    unlisted: Option<Fault>,
     freshness: Freshness,
 ) -> Live {
-    if checks.is_empty() && !listed {
-        return Live { roll_calls: Vec::new(), unread: None, surplus: BTreeMap::new() };
+    if let Some(fault) = unlisted.filter(|_| checks.is_empty()) {
+        let effectiveness = effective::untold(desired, plan, &fault);
+        return Live { roll_calls: Vec::new(), unread: None, surplus: BTreeMap::new(), effectiveness };
     }
     let wanted: BTreeSet<String> = desired.wanted().map(|(_, wanted)| wanted.role.name.clone()).collect();
     let read = if checks.is_empty() {
-        let wrong = desired.wanted().filter(|(id, _)| !plan.is_true(&Subject::Role((*id).clone())));
-        let wrong = wrong.map(|(_, wanted)| wanted.role.name.to_ascii_lowercase()).collect();
-        roles_with_more(session, &desired.role_prefix, freshness, &wrong).await
+        // Of a role that is as wanted, only what others have added is of interest.
+        let is_as_wanted = |id: &RequestId| {
+            plan.is_true(&Subject::Role(id.clone())) && plan.adopted_trust.get(id).is_none_or(Vec::is_empty)
+        };
+        let whole = desired.wanted().filter(|(id, _)| !is_as_wanted(id));
+        let whole = whole.map(|(_, wanted)| wanted.role.name.to_ascii_lowercase()).collect();
+        let in_force = wanted.iter().map(|name| name.to_ascii_lowercase()).collect();
+        Box::pin(roles_with_more(session, &desired.role_prefix, freshness, &Asked { in_force, whole })).await
     } else {
         let targets = checks.iter().filter_map(|check| check.release.as_ref().ok());
         let of_targets = targets.flat_map(|target| target.included.targets(&identity.spec)).map(|target| target.role);
@@ -202,9 +211,11 @@ pub async fn judge(
         Ok(live) => live,
         Err(fault) => {
             let roll_calls = checks.iter().map(|_| None).collect();
-            return Live { roll_calls, unread: Some(fault), surplus: BTreeMap::new() };
+            let effectiveness = effective::untold(desired, plan, &fault);
+            return Live { roll_calls, unread: Some(fault), surplus: BTreeMap::new(), effectiveness };
         }
     };
+    let effectiveness = effective::of_roles(desired, plan, &live);
     let (live, passing) = (live.roles, live.passing);
     let mut unread = passing.clone();
     let mut roll_calls = Vec::new();
@@ -219,7 +230,7 @@ pub async fn judge(
         roll_calls.push(is_told.then_some(result));
         unread = unread.or(fault);
     }
-    Live { roll_calls, unread, surplus: surplus(desired, identity, checks, &live) }
+    Live { roll_calls, unread, surplus: surplus(desired, identity, checks, &live), effectiveness }
 }
 
 async fn call(

@@ -235,14 +235,20 @@ impl Operator {
         match Box::pin(self.look_and_act(stored)).await {
             Err(outcome) => self.without_plan(stored, outcome),
             Ok((desired, evidence)) => {
-                let states = states(&desired, &evidence);
+                let unjudged = BTreeMap::new();
+                let states = states(&desired, &evidence, &unjudged);
                 let outcome = outcome(&evidence, &states);
                 let now = self.now();
                 let next = status::after_pass(&previous, GENERATION, &desired, &evidence, &states, &outcome, now);
                 if next.last_changed_time != previous.last_changed_time {
                     self.own_change.clone_from(&next.last_changed_time);
                 }
-                let live = Live { roll_calls: Vec::new(), unread: None, surplus: BTreeMap::new() };
+                let live = Live {
+                    roll_calls: Vec::new(),
+                    unread: None,
+                    surplus: BTreeMap::new(),
+                    effectiveness: BTreeMap::new(),
+                };
                 let mut requests = stored.status.requests.clone();
                 for state in &states {
                     let previous = requests.get(state.id).cloned().unwrap_or_default();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::policy::automaton::Glob;
 use crate::policy::evaluation::{Request, allowed, applies, holds};
 
 /// A key that holds a boolean.
@@ -159,6 +160,54 @@ fn covered_is_sound_and_missing_has_a_witness() {
     for verdict in [Verdict::Covered, Verdict::Conditional, Verdict::Missing] {
         assert!(verdicts.get(&verdict).is_some_and(|count| *count > 100), "{verdicts:?}");
     }
+}
+
+/// Whoever is told that an action is allowed nowhere is denied it by the reference, on whatever is asked for and in any context.
+#[test]
+fn what_is_allowed_nowhere_is_never_allowed() {
+    let (mut chance, contexts) = (Chance(11), contexts());
+    let mut found = 0;
+    for _ in 0..1_500 {
+        let policies = chance.policies();
+        let asked: Vec<Required> = (0..=chance.below(2))
+            .map(|_| {
+                let (action, resource) = (chance.action(), chance.pattern("r"));
+                required(&[&action], &resource, &chance.condition().replace(",\"Condition\":", ""))
+            })
+            .collect();
+        let findings = judge(&asked, &policies);
+        for finding in allowed_nowhere(&asked, &policies, &findings) {
+            let action = Glob::new(&tidy_action(&finding.action));
+            let asks = |entry: &&Required| Glob::new(&tidy_action(&entry.actions[0])).includes(&action);
+            for entry in asked.iter().filter(asks) {
+                found += usize::from(never_allowed(&mut chance, &contexts, (entry, finding), &policies));
+            }
+        }
+    }
+    assert!(found > 200, "{found}");
+}
+
+/// Draws concrete requests of an action out of what is required, none of which the reference allows; whether there was one.
+fn never_allowed(
+    chance: &mut Chance,
+    contexts: &[Context],
+    (wanted, finding): (&Required, &Finding),
+    policies: &Granted,
+) -> bool {
+    let documents: Vec<&Document> = policies.identity.iter().map(|source| source.document.as_ref().unwrap()).collect();
+    let boundary = policies.boundary.as_ref().map(|source| source.document.as_ref().unwrap());
+    let mut put = false;
+    for _ in 0..4 {
+        let (action, resource) = (chance.text_of(&finding.action), chance.text_of(&wanted.resource));
+        for context in contexts {
+            let request = request(&action, &resource, context);
+            if is_asked_for(wanted, &request) {
+                put = true;
+                assert!(!allowed(&documents, boundary, &request), "{request:?} of {wanted:?} by {policies:?}");
+            }
+        }
+    }
+    put
 }
 
 /// A context, by key in lower case.

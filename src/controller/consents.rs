@@ -9,7 +9,7 @@ use kube::{Api, ResourceExt};
 
 use super::gather::full_name;
 use super::pass::Shared;
-use crate::api::ClusterIdentity;
+use crate::api::{ALLOW_NARROWING, ClusterIdentity};
 use crate::apply::Evidence;
 use crate::desired::Desired;
 
@@ -59,8 +59,14 @@ impl StandingConsents {
 }
 
 impl Shared {
-    /// Tells what consents came to in a reconcile.
-    pub async fn tell_consents(&self, identity: &ClusterIdentity, desired: &Desired, evidence: &Evidence) {
+    /// Tells what consents came to in a reconcile. One that lets a role stay narrowed has its effect as long as it stands.
+    pub async fn tell_consents(
+        &self,
+        identity: &ClusterIdentity,
+        desired: &Desired,
+        evidence: &Evidence,
+        keeps_narrowed: bool,
+    ) {
         let given: Vec<(&'static str, String)> =
             desired.consents.given().map(|(annotation, value)| (annotation, value.to_owned())).collect();
         if given.is_empty() && evidence.plan().consents.is_empty() {
@@ -78,7 +84,9 @@ impl Shared {
                 self.publisher.events.consent_used(identity, &told).await;
             }
         }
-        for (annotation, value) in self.standing_consents.overdue(&full_name(identity), &given, used) {
+        let kept = keeps_narrowed.then(|| (ALLOW_NARROWING, String::new()));
+        let effective: Vec<_> = used.iter().cloned().chain(kept).collect();
+        for (annotation, value) in self.standing_consents.overdue(&full_name(identity), &given, &effective) {
             let told = format!(
                 "{annotation}: {value} has had no effect so far: it names nothing that waits for it; remove it"
             );

@@ -28,7 +28,7 @@ fn of_role(desired: &Desired, wanted: &Wanted, live: &GrantedRoles) -> Effective
         Some(Ok(role)) => {
             let is_wanted = role.boundary == wanted.role.boundary;
             let boundary = if is_wanted { BoundarySetBy::Spec } else { BoundarySetBy::Others };
-            effectiveness(&wanted.in_force, &role.live, boundary, &desired.issuer.provider)
+            effectiveness(wanted, &role.live, boundary, &desired.issuer.provider, &desired.consents)
         }
         Some(Err(why)) => not_read(wanted, why),
         // Its inline policy is as wanted, and there is nothing else.

@@ -36,7 +36,7 @@ use crate::desired::{Desired, IdentityRefused, Inputs, RequestInput, RequestVerd
 use crate::kubernetes;
 use crate::kubernetes::served::StatusKind;
 use crate::observed::{FaultClass, ObservedSecret};
-use crate::plan::{Change, Obstacle, Plan, Prior, Settling, plan};
+use crate::plan::{Change, Effectiveness, Obstacle, Plan, Prior, Settling, plan};
 
 /// How long an account's quota is believed: people have it raised when a request was refused for it.
 const TRUST_LIMIT_AGE: Duration = Duration::from_mins(5);
@@ -292,7 +292,8 @@ async fn report(
         tell_requests(shared, requests, &states, (&desired.identity, evidence.plan(), &live), (now, untold)).await;
     shared.remember_own_change(identity, previous.last_changed_time.as_deref(), next.last_changed_time.as_deref());
     let told = shared.publisher.identity(identity, &previous, &next, evidence).await;
-    shared.tell_consents(identity, desired, evidence).await;
+    let keeps_narrowed = effectiveness.values().any(|of| matches!(of, Effectiveness::Narrowed(_)));
+    shared.tell_consents(identity, desired, evidence, keeps_narrowed).await;
     let judged = Box::pin(checks::tell(shared, identity, desired, evidence, checks, live, now)).await;
     let retirement = status::keys::next_retirement(desired, now);
     let deletion = status::deletions::next_due(evidence.plan(), now);

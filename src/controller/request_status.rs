@@ -12,9 +12,9 @@ use super::verdicts::{RequestState, Standing, Wants};
 use crate::api::cluster_identity::DriftEntry;
 use crate::api::conditions as types;
 use crate::api::credentials_request::{AwsProviderStatus, ProvisionedResources, RequestCondition};
-use crate::api::{CredentialsRequest, CredentialsRequestStatus, JsonText};
+use crate::api::{ALLOW_NARROWING, CredentialsRequest, CredentialsRequestStatus, JsonText};
 use crate::observed::FaultClass;
-use crate::plan::{KeptRequest, Obstacle, Plan, Subject};
+use crate::plan::{Effectiveness, KeptRequest, Obstacle, Plan, Subject};
 
 /// Upstream's words (`pkg/operator/utils/condition_utils.go`).
 const PROVISIONED: &str = "successfully granted credentials request";
@@ -278,7 +278,13 @@ fn requested(conditions: &mut Conditions<'_>, wants: &Wants<'_>) {
     if wants.is_unread() {
         conditions.keep(types::READY, why_not(wants), summarise(&problems));
     } else if wants.is_true() && wants.ineffective().is_none() {
-        conditions.set(types::READY, "True", "Verified", "role and Secret are as wanted".into());
+        let message = match wants.effectiveness {
+            Some(Effectiveness::Narrowed(why)) => {
+                format!("role and Secret are as wanted; the annotation {ALLOW_NARROWING} allows that {why}")
+            }
+            _ => "role and Secret are as wanted".to_owned(),
+        };
+        conditions.set(types::READY, "True", "Verified", message);
     } else if problems.is_empty() {
         let names: Vec<String> = wants.steps.iter().map(|step| step.change.name().to_owned()).collect();
         conditions.set(types::READY, "False", why_not(wants), summarise(&names));

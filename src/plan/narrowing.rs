@@ -7,6 +7,7 @@ use super::deletion::digest;
 use crate::desired::Wanted;
 use crate::desired::issuer::DesiredProvider;
 use crate::desired::keys::named;
+use crate::desired::request::ReadRequest;
 use crate::observed::{ReadPolicy, Seen};
 use crate::policy::coverage::{Finding, Granted, Required, Source, Verdict, judge};
 use crate::policy::document::{Clause, Statement};
@@ -72,11 +73,16 @@ pub(super) fn denied_by_boundary(wanted: &Wanted, boundary: &Seen<Document>, arn
         Ok(document) => Ok(document.clone()),
         Err(fault) => Err(fault.to_string()),
     };
+    denied_by(wanted, &wanted.read, Source { name: format!("permissions boundary {arn}"), document })
+}
+
+/// What a request, the one in force or what is granted ahead with it, does not surely get under this boundary.
+pub(super) fn denied_by(wanted: &Wanted, request: &ReadRequest, boundary: Source) -> Option<Loss> {
     let granted = Granted {
         identity: vec![Source { name: "the request".into(), document: Ok(wanted.role.permissions.document.clone()) }],
-        boundary: Some(Source { name: format!("permissions boundary {arn}"), document }),
+        boundary: Some(boundary),
     };
-    doubtful(judge(&wanted.read.required(), &granted))
+    doubtful(judge(&request.required(), &granted))
 }
 
 /// The findings that are no clear yes.

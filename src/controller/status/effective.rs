@@ -2,7 +2,7 @@
 
 use super::{Conditions, Says, summarise};
 use crate::api::cluster_identity::DriftEntry;
-use crate::api::conditions as types;
+use crate::api::{ALLOW_NARROWING, conditions as types};
 use crate::controller::outcome::NOT_EFFECTIVE;
 use crate::controller::verdicts::{RequestState, Standing, Wants};
 use crate::plan::Effectiveness;
@@ -20,13 +20,14 @@ fn wants<'a>(states: &'a [RequestState<'a>]) -> impl Iterator<Item = (&'a Reques
 /// Whether every live role allows what its request in force asks for. One that certainly does not is told before those of
 /// which it cannot be told.
 pub(super) fn condition(conditions: &mut Conditions<'_>, states: &[RequestState<'_>]) {
-    let (mut certain, mut doubtful, mut unread, mut unjudged, mut all) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut certain, mut doubtful, mut unread, mut unjudged, mut narrowed, mut all) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
     for (state, wants) in wants(states) {
         all += 1;
         let told = |why: &str| format!("{}: {why}", state.id);
         match wants.effectiveness {
             Some(Effectiveness::Effective) => {}
+            Some(Effectiveness::Narrowed(why)) => narrowed.push(told(why)),
             Some(Effectiveness::Unknown(why)) => doubtful.push(told(why)),
             Some(Effectiveness::Unread(why)) => unread.push(told(why)),
             Some(Effectiveness::Ineffective { why, .. }) => certain.push(told(why)),
@@ -42,6 +43,12 @@ pub(super) fn condition(conditions: &mut Conditions<'_>, states: &[RequestState<
     } else if !unjudged.is_empty() {
         let message = format!("not judged before their roles are as wanted: {}", summarise(&unjudged));
         Says { status: None, reason: "RolesNotReady", message }
+    } else if !narrowed.is_empty() {
+        let message = format!(
+            "roles allow what their requests ask for, but for what the annotation {ALLOW_NARROWING} names: {}",
+            summarise(&narrowed)
+        );
+        Says { status: Some(true), reason: "NarrowingAllowed", message }
     } else {
         let message = format!("{all} of {all} roles allow what their requests ask for");
         Says { status: Some(true), reason: "PermissionsSufficient", message }

@@ -1,7 +1,8 @@
 //! What others put on a live role, and what its component may still do.
 
 use super::*;
-use crate::desired::request::ReadRequest;
+use crate::api::ALLOW_NARROWING;
+use crate::desired::consent::Consents;
 use crate::plan::upgrade::LiveRole;
 use crate::policy::coverage::{Granted, Source};
 
@@ -77,8 +78,7 @@ fn live(wanted: &Wanted, more: Vec<Source>, boundary: Option<Source>) -> LiveRol
 }
 
 fn judged(desired: &Desired, wanted: &Wanted, live: &LiveRole, boundary: BoundarySetBy) -> Effectiveness {
-    let request: &ReadRequest = &wanted.in_force;
-    effectiveness(request, live, boundary, &desired.issuer.provider)
+    effectiveness(wanted, live, boundary, &desired.issuer.provider, &desired.consents)
 }
 
 fn of_request<'a>(desired: &'a Desired, name: &str) -> &'a Wanted {
@@ -119,6 +119,35 @@ fn a_denial_of_everything_names_its_statement() {
             assert!(why.contains("statement 1 of attached policy") && why.contains("policy/stop"), "{id}: {why}");
         }
     }
+}
+
+/// What the message names as the consent is one, and only for what the boundary of the spec takes away.
+#[test]
+fn what_a_boundary_denies_may_be_allowed_by_its_digest_alone() {
+    let mut desired = desired();
+    let boundary =
+        || Some(source("permissions boundary arn:b", r#"{"Effect":"Allow","Action":"sqs:ListQueues","Resource":"*"}"#));
+    let wanted = desired.wanted().next().map(|(_, wanted)| wanted.clone()).unwrap();
+    let judged = |desired: &Desired, more: Vec<Source>, set_by| {
+        judged(desired, &wanted, &live(&wanted, more, boundary()), set_by)
+    };
+    let found = judged(&desired, Vec::new(), BoundarySetBy::Spec);
+    let consent = why(&found, false).split_once("allow-narrowing: ").unwrap().1.split(' ').next().unwrap().to_owned();
+    assert!(consent.starts_with(&wanted.role.name), "{consent}");
+    let annotated = |value: &str| Consents::of(&BTreeMap::from([(ALLOW_NARROWING.to_owned(), value.to_owned())]));
+    desired.consents = annotated(&format!("{}/0123456789abcdef", wanted.role.name));
+    assert!(matches!(judged(&desired, Vec::new(), BoundarySetBy::Spec), Effectiveness::Ineffective { .. }));
+    desired.consents = annotated(&consent);
+    assert!(matches!(judged(&desired, Vec::new(), BoundarySetBy::Spec), Effectiveness::Narrowed(_)));
+    assert!(matches!(judged(&desired, Vec::new(), BoundarySetBy::Others), Effectiveness::Ineffective { .. }));
+    let deny = |condition: &str| {
+        let statement = format!(r#"{{"Effect":"Deny","Action":"*","Resource":"*"{condition}}}"#);
+        vec![source("inline policy theirs", &statement)]
+    };
+    let found = judged(&desired, deny(""), BoundarySetBy::Spec);
+    assert!(why(&found, true).contains("inline policy theirs") || why(&found, true).contains("arn:b"), "{found:?}");
+    let found = judged(&desired, deny(r#","Condition":{"Bool":{"aws:SecureTransport":"false"}}"#), BoundarySetBy::Spec);
+    assert!(matches!(found, Effectiveness::Unknown(_)), "{found:?}");
 }
 
 #[test]

@@ -60,8 +60,11 @@ fn clusters_get_a_permissions_boundary(way: Way) {
     for role in &others {
         assert_eq!(boundary(&stage, role), "openshift-boundary-2");
     }
-    // The consent is gone, and what was set stays.
+    // As long as the consent stands, what it names keeps nothing from being Ready.
     stage.await_settled(0);
+    let object = stage.identity(0);
+    condition_is(&object, "Effective", "True").expect("it is allowed");
+    assert_eq!(said(&object, "Effective", "reason"), "NarrowingAllowed");
     stage.run("back");
     stage.eventually("no boundary to come back", |stage| {
         let found = [&a, &b, &c].map(|role| boundary(stage, role));
